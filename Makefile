@@ -1,0 +1,36 @@
+# install, run, test, lint, bench: see README.md
+SHELL := /bin/bash
+PY := .venv/bin/python
+ARGS ?=
+
+.PHONY: install run test lint format lock bench clean
+
+install: .venv/.installed
+
+.venv/.installed: requirements/dev.txt pyproject.toml scripts/install
+	scripts/install
+	@touch $@
+
+run: install
+	$(PY) -m voke_cli demo $(ARGS)
+
+test: install lint
+	$(PY) -m pytest $(ARGS)
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo 2>/dev/null || .venv/bin/lint-imports
+
+format: install
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: install
+	.venv/bin/uv pip compile pyproject.toml --extra sim --group dev --group build --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet \
+	    --output-file requirements/dev.txt
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -1,0 +1,48 @@
+"""What is wrong with a resource, said so that a person can mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Path = tuple[str | int, ...]
+"""Keys and list indexes from the document's root, as written in the file (camelCase)."""
+
+
+class ProblemClass(StrEnum):
+    """Who refuses a resource that has this problem (design: corpus of bad resources)."""
+
+    SCHEMA = "schema"
+    """The API server and ``voke check``, by the structural schema."""
+    CEL = "cel"
+    """The API server and ``voke check``, by a rule with our message."""
+    SEMANTIC = "semantic"
+    """``voke check``; in a cluster a condition says it."""
+
+
+class Severity(StrEnum):
+    """Whether a problem keeps the plant from running."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong: where, what, and what would be right."""
+
+    path: Path
+    message: str
+    """What is wrong and what would be right, in one sentence; never holds secret material."""
+    value: Any = None
+    """The offending value, if showing it helps."""
+    problem_class: ProblemClass = ProblemClass.SEMANTIC
+    severity: Severity = Severity.ERROR
+    kind: str = ""
+    """Resource kind, such as Plant."""
+    name: str = ""
+    """Resource name."""
+    file: str | None = None
+    line: int | None = None
+    """1-based; set by whoever read the file."""

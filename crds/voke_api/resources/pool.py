@@ -1,0 +1,140 @@
+"""GatewayPool: where gateways run and which Voke they talk to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from voke_api.resources.common import API_VERSION, Duration, Json, Metadata, Model, SecretKeyRef, WritesMode
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Ports(Model):
+    """Ports of Voke's three listeners (protocol §3)."""
+
+    mtls: Port = 8886
+    """Listener for client certificates."""
+    jwt: Port = 8887
+    """Listener for JSON web tokens."""
+    password: Port = 8885
+    """Listener for user name and password."""
+
+
+class BrokerCa(Model):
+    """The root that the broker's certificate must lead to."""
+
+    secret_ref: SecretKeyRef
+    """Secret and key that hold the PEM."""
+
+
+class Topics(Model):
+    """The topic suffixes on which Voke's own pages disagree (protocol §2)."""
+
+    command: Annotated[str, Field(pattern=r"^[^+#\x00]{1,64}$")] = "command"
+    """Suffix of the topic that commands arrive on."""
+    ack: Annotated[str, Field(pattern=r"^[^+#\x00]{1,64}$")] = "ack"
+    """Suffix of the topic that acknowledgements go to."""
+
+
+class Voke(Model):
+    """Which Voke, and what is assumed about it."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "mqtt.voke.lovinka.com"
+    """Host name of the broker; its certificate must carry it."""
+    ports: Ports = Ports()
+    """Ports of the three listeners."""
+    ca: BrokerCa | None = None
+    """Root of the broker's certificate; left out: the system's trust store."""
+    hold_on_no_subscriber: bool = True
+    """true: a PUBACK 0x10 (nobody subscribed) is not delivery; the message is kept."""
+    replay_window: Duration = 30.0
+    """How old a signature may be at Voke; a PUBACK is waited for min(10s, half of it)."""
+    topics: Topics = Topics()
+    """Topic suffixes."""
+
+
+class Storage(Model):
+    """Where a shard keeps its outbox."""
+
+    empty_dir: Json | None = None
+    """An emptyDir volume source."""
+    persistent_volume_claim: Json | None = None
+    """size and storageClassName of a claim per shard."""
+
+
+class Shard(Model):
+    """How much one gateway pod carries."""
+
+    max_plants: Annotated[int, Field(ge=1, le=5000)] = 500
+    """Most Plants on one pod."""
+    max_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = 3000
+    """Most Modbus requests per second on one pod."""
+    storage: Storage = Storage(empty_dir={"sizeLimit": "1Gi"})
+    """Where the outbox is kept; immutable."""
+
+
+class PoolMetrics(Model):
+    """Which labelled series gateways export."""
+
+    per_plant: bool = True
+    """At most 15 series per Plant."""
+    per_connection: bool = False
+    """Two series per PLC connection."""
+
+
+class Pod(Model):
+    """What the pool's pods look like; every key is optional."""
+
+    image: str | None = None
+    """Gateway image; left out: the operator's default."""
+    resources: Json | None = None
+    """Container resources."""
+    node_selector: dict[str, str] | None = None
+    """Node labels."""
+    tolerations: tuple[Json, ...] | None = None
+    """Tolerations."""
+    affinity: Json | None = None
+    """Affinity."""
+    priority_class_name: str | None = None
+    """Priority class."""
+    image_pull_secrets: tuple[dict[str, Any], ...] | None = None
+    """Pull secrets."""
+    annotations: dict[str, str] | None = None
+    """Extra annotations of the pods."""
+    egress_cidrs: Annotated[tuple[str, ...], Field(alias="egressCIDRs")] = ()
+    """Broker and PLC networks; empty: no egress policy. DNS is added."""
+
+
+class Rollout(Model):
+    """How upgrades proceed."""
+
+    max_unavailable: Annotated[int, Field(ge=1, le=100)] = 1
+    """Shards that may be restarting at once during an upgrade."""
+
+
+class GatewayPoolSpec(Model):
+    """Where gateways run and which Voke they talk to."""
+
+    voke: Voke = Voke()
+    """Which Voke."""
+    writes: WritesMode = "Enabled"
+    """Disabled: no Plant of this pool ever writes a register."""
+    shard: Shard = Shard()
+    """How much one pod carries."""
+    metrics: PoolMetrics = PoolMetrics()
+    """Which labelled series are exported."""
+    pod: Pod = Pod()
+    """What the pods look like."""
+    rollout: Rollout = Rollout()
+    """How upgrades proceed."""
+
+
+class GatewayPool(Model):
+    """Where gateways run and which Voke they talk to."""
+
+    api_version: Literal["voke.lovinka.com/v1alpha1"] = API_VERSION
+    kind: Literal["GatewayPool"] = "GatewayPool"
+    metadata: Metadata
+    spec: GatewayPoolSpec = GatewayPoolSpec()

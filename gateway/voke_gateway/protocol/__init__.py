@@ -1,0 +1,1 @@
+"""Voke's wire format: canonical JSON, signatures, envelopes and their size (protocol §4–§6)."""
