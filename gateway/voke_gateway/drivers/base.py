@@ -143,6 +143,13 @@ class Connection(Protocol):
     async def read(self, device: str, fields: Sequence[str]) -> DeviceReading:
         """Read some points of one device now, ahead of waiting polls (used to confirm a write)."""
 
+    def check_write(self, write: PointWrite) -> None:
+        """See, without touching the network, that the value can be sent as it is.
+
+        Raises:
+            WriteRefusedError: the point's raw type cannot hold it, or the point cannot be written at all.
+        """
+
     async def write(self, write: PointWrite) -> None:
         """Write one point, ahead of waiting polls.
 
