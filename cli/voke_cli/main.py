@@ -1,0 +1,29 @@
+"""The ``voke`` command. Each subcommand is a module of this package and one line here.
+
+This module stays cheap to import: a command imports its heavy half when it is called.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from voke_cli.check import check
+
+app = typer.Typer(
+    name="voke",
+    help="Bridges the PLCs of solar, battery and industrial sites to the Voke energy cloud.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("check")(check)
+
+
+@app.callback()
+def _voke() -> None:
+    """Keeps ``voke`` a group of subcommands while there is only one."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
