@@ -1,0 +1,195 @@
+"""The bundle: what is packed is unpacked the same, and one broken plant costs the others nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from hashlib import sha256
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voke_api.bundle import (
+    MANIFEST,
+    MAX_BYTES,
+    BundlePlant,
+    BundleTooLargeError,
+    BundleUnreadableError,
+    pack,
+    unpack,
+)
+from voke_api.resolved import PlantCredentials
+from voke_api.resources import DeviceProfile, GatewayPool, Plant
+
+PROFILE = DeviceProfile.model_validate(
+    {
+        "metadata": {"name": "acme"},
+        "spec": {
+            "type": "METER",
+            "points": [{"field": "powerKw", "table": "input", "address": 0, "type": "float32"}],
+        },
+    }
+)
+POOL = GatewayPool.model_validate(
+    {"metadata": {"name": "default"}, "spec": {"voke": {"host": "mqtt.example"}, "writes": "Disabled"}}
+)
+
+
+def plant(name: str, *, host: str = "10.0.0.1", interval: str = "10s") -> Plant:
+    return Plant.model_validate(
+        {
+            "metadata": {"name": name, "annotations": {"touched": "today"}},
+            "spec": {
+                "plantId": "3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f",
+                "auth": {"method": "MTLS"},
+                "telemetry": {"interval": interval},
+                "connections": [{"name": "plc1", "modbusTcp": {"host": host}}],
+                "devices": [{"externalId": "M1", "type": "METER", "connection": "plc1", "profile": "acme"}],
+            },
+        }
+    )
+
+
+def credentials(**others: bytes | str | None) -> PlantCredentials:
+    return PlantCredentials(client_id="id", username="user", hmac_key=b"k" * 32, **others)  # type: ignore[arg-type]
+
+
+def entry(name: str, **others: bytes | str | None) -> BundlePlant:
+    return BundlePlant(plant=plant(name), pool=POOL, credentials=credentials(**others))
+
+
+def packed(*names: str) -> dict[str, bytes]:
+    return pack([entry(name) for name in names], {"acme": PROFILE}, generation=3)
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    assert packed("a", "b") == packed("a", "b")
+
+
+def test_adding_a_plant_leaves_the_files_of_the_others_as_they_were() -> None:
+    one, two = packed("a"), packed("a", "b")
+    assert two["plant-a.json.gz"] == one["plant-a.json.gz"]
+
+
+def test_metadata_that_changes_by_itself_is_left_out() -> None:
+    assert b"touched" not in gzip.decompress(packed("a")["plant-a.json.gz"])
+
+
+def test_profiles_and_authorities_are_there_once() -> None:
+    entries = [entry(name, broker_ca=b"-----BEGIN CERTIFICATE-----") for name in ("a", "b")]
+    files = pack(entries, {"acme": PROFILE, "unused": PROFILE}, generation=1)
+    assert list(json.loads(gzip.decompress(files["profiles.json.gz"]))) == ["acme"]
+    assert len(json.loads(gzip.decompress(files["authorities.json.gz"]))) == 1
+    assert all(p.credentials.broker_ca for p in unpack(files).plants)
+
+
+def test_too_much_for_a_secret_is_an_error_that_names_the_largest_file() -> None:
+    key = Random(1).randbytes(1_000_000)
+    big = BundlePlant(plant=plant("big"), pool=None, credentials=credentials(tls_key=key))
+    with pytest.raises(BundleTooLargeError, match=r"plant-big\.json\.gz") as caught:
+        pack([big, entry("a")], {"acme": PROFILE}, generation=1)
+    assert caught.value.size > MAX_BYTES
+
+
+def test_two_plants_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two plants are called a"):
+        packed("a", "a")
+
+
+def test_a_broken_plant_is_reported_and_the_others_survive() -> None:
+    files = packed("a", "b", "c")
+    files["plant-b.json.gz"] = b"rubbish"
+    del files["plant-c.json.gz"]
+    bundle = unpack(files)
+    assert [p.plant.metadata.name for p in bundle.plants] == ["a"]
+    assert {p.name: p.message for p in bundle.unreadable} == {
+        "b": "plant-b.json.gz is not the file that bundle.json speaks of",
+        "c": "plant-c.json.gz is missing",
+    }
+
+
+def test_without_the_profiles_file_plants_are_still_read() -> None:
+    files = packed("a")
+    del files["profiles.json.gz"]
+    bundle = unpack(files)
+    assert [p.plant.metadata.name for p in bundle.plants] == ["a"]
+    assert [p.name for p in bundle.unreadable] == ["profiles"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (None, "is missing"),
+        (b"[]", "not a bundle's manifest"),
+        (b"\xff", "not a bundle's manifest"),
+        (b'{"formatVersion": 99}', "format 99 is not supported"),
+        (b'{"formatVersion": 1}', "lacks generation"),
+    ],
+)
+def test_a_bundle_that_cannot_be_read_at_all_says_why(manifest: bytes | None, message: str) -> None:
+    files = packed("a")
+    del files[MANIFEST]
+    with pytest.raises(BundleUnreadableError, match=message):
+        unpack(files if manifest is None else files | {MANIFEST: manifest})
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z0-9]{0,20}", fullmatch=True),
+        st.tuples(
+            st.binary(min_size=1, max_size=40),
+            st.none() | st.text(max_size=20),
+            st.none() | st.binary(max_size=40),
+            st.integers(1, 10_000),
+            st.booleans(),
+        ),
+        max_size=4,
+    ),
+    st.integers(0, 2**40),
+)
+def test_what_is_packed_is_unpacked_the_same(
+    plants: dict[str, tuple[bytes, str | None, bytes | None, int, bool]], generation: int
+) -> None:
+    entries = [
+        BundlePlant(
+            plant=plant(name, interval=f"{seconds}s").model_copy(
+                update={"metadata": plant(name).metadata.model_copy(update={"annotations": {}})}
+            ),
+            pool=POOL if pooled else None,
+            credentials=PlantCredentials(
+                client_id="c", username="u", hmac_key=key, password=password, broker_ca=ca
+            ),
+        )
+        for name, (key, password, ca, seconds, pooled) in sorted(plants.items())
+    ]
+    bundle = unpack(pack(entries, {"acme": PROFILE}, generation=generation))
+    assert not bundle.unreadable
+    assert bundle.generation == generation
+    assert list(bundle.plants) == entries
+    assert dict(bundle.profiles) == ({"acme": PROFILE} if entries else {})
+
+
+@given(st.dictionaries(st.sampled_from([MANIFEST, "plant-a.json.gz", "profiles.json.gz"]), st.binary()))
+def test_no_bytes_crash_the_reader(broken: dict[str, bytes]) -> None:
+    try:
+        unpack(packed("a") | broken)
+    except BundleUnreadableError:
+        assert MANIFEST in broken
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    )
+)
+def test_a_plant_file_of_another_shape_is_reported(document: object) -> None:
+    files = packed("a", "b")
+    content = gzip.compress(json.dumps({"plant": document, "credentials": document}).encode(), mtime=0)
+    manifest = json.loads(files[MANIFEST])
+    manifest["files"]["plant-b.json.gz"] = sha256(content).hexdigest()
+    bundle = unpack(files | {"plant-b.json.gz": content, MANIFEST: json.dumps(manifest).encode()})
+    assert [p.plant.metadata.name for p in bundle.plants] == ["a"]
+    assert [p.name for p in bundle.unreadable] == ["b"]
