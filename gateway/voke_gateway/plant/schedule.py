@@ -1,0 +1,116 @@
+"""When a plant ticks: evenly spread over the fleet, free of drift, never in a burst.
+
+Tick k is due at (k + phase) × interval on the wall clock, where the phase is a hash of the plant's id. The
+wall clock is looked at once, at the start, so that a restart joins the same beat and ``every: n`` the same
+count; from then on only monotonic time decides, and setting the clock disturbs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import structlog
+
+from voke_api.resolved import ResolvedPlant
+from voke_gateway.clock import WallClock
+
+SHORTEST_FIRST_GAP = 30.0
+"""Seconds; see :class:`Schedule`."""
+
+log = structlog.get_logger()
+
+
+def phase(plant_id: str) -> float:
+    """The plant's place within the interval, 0 ≤ phase < 1, the same in every process and version."""
+    digest = blake2b(plant_id.encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One moment at which a plant is read."""
+
+    index: int
+    """Counts intervals since the epoch; ``every: n`` polls when it is divisible by n."""
+    missed: int = 0
+    """Ticks that passed unused before this one: the process was suspended or overloaded."""
+    first: bool = False
+    """The one at the start, outside the beat: every device is polled, whatever its ``every``."""
+
+
+class Schedule:
+    """The ticks of one plant, on the monotonic time that the caller reads.
+
+    A new plant is polled at once and joins its beat at the first tick that leaves it half an interval (but no
+    more than :data:`SHORTEST_FIRST_GAP`) to breathe; a beat that comes sooner is left out.
+    """
+
+    __slots__ = ("_beat", "_beat_index", "_index", "_interval", "_started", "due")
+
+    def __init__(self, plant_id: str, interval: float, *, now: float, wall: float) -> None:
+        past, since = divmod(wall - phase(plant_id) * interval, interval)
+        self._interval = interval
+        self._index = self._beat_index = int(past)
+        self._beat = now - since
+        self._started = False
+        self.due = now
+        """Monotonic time of the next tick."""
+
+    def take(self, now: float) -> Tick:
+        """The tick for ``now``, a moment around ``due`` or after it; ``due`` moves on to the next.
+
+        Late by whole intervals, only the latest tick is taken and the others count as missed.
+        """
+        if not self._started:
+            self._started = True
+            first = Tick(self._index, first=True)
+            self._move_to(self._index + 1)
+            if self.due - now < min(self._interval / 2, SHORTEST_FIRST_GAP):
+                self._move_to(self._index + 1)
+            return first
+        missed = max(0, int((now - self.due) // self._interval))
+        tick = Tick(self._index + missed, missed)
+        self._move_to(tick.index + 1)
+        return tick
+
+    def _move_to(self, index: int) -> None:
+        """Each due time is computed from the same origin, so that rounding does not add up."""
+        self._index = index
+        self.due = self._beat + (index - self._beat_index) * self._interval
+
+
+class Ticker:
+    """Calls ``on_tick`` at every tick of a schedule, from a timer of the running loop."""
+
+    def __init__(
+        self, plant: ResolvedPlant, on_tick: Callable[[Tick], None], *, wall_clock: WallClock
+    ) -> None:
+        self._plant = plant
+        self._on_tick = on_tick
+        self._wall_clock = wall_clock
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Tick now, then on the beat."""
+        self._loop = asyncio.get_running_loop()
+        self._schedule = Schedule(
+            self._plant.plant_id, self._plant.interval, now=self._loop.time(), wall=self._wall_clock()
+        )
+        self._fire()
+
+    def stop(self) -> None:
+        """Tick no more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        tick = self._schedule.take(self._loop.time())
+        self._timer = self._loop.call_at(self._schedule.due, self._fire)
+        try:
+            self._on_tick(tick)
+        except Exception:
+            log.exception("tick failed", plant=self._plant.name, tick=tick.index)
