@@ -1,0 +1,1 @@
+"""The control plane: Plants become Secrets, shards and status."""

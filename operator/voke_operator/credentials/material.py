@@ -1,0 +1,163 @@
+"""New key material in the forms that Voke wants (protocol §3, §4). Clock and randomness come from outside.
+
+A set of material is a mapping from file name to content; the names are the keys of a plant's Secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Material = dict[str, bytes]
+
+HMAC_KEY: Final = "hmac.key"
+TLS_CERTIFICATE: Final = "tls.crt"
+TLS_KEY: Final = "tls.key"
+ISSUER: Final = "ca.crt"
+"""The root that issued ``tls.crt``; not the broker's."""
+ISSUER_KEY: Final = "ca.key"
+JWT_PRIVATE: Final = "jwt-private.pem"
+JWT_PUBLIC_PEM: Final = "jwt-public.pem"
+JWT_PUBLIC_DER: Final = "jwt-public.der"
+
+LEAF_LIFETIME: Final = timedelta(days=730)
+"""Voke's default (protocol §3)."""
+CA_LIFETIME: Final = timedelta(days=3650)
+_BACKDATE: Final = timedelta(minutes=5)
+"""A plant's clock, or the broker's, may be a little behind ours."""
+
+
+class UnusableIssuerError(Exception):
+    """The issuing CA cannot issue: a person must give another."""
+
+
+def new_hmac_key(random_bytes: Callable[[int], bytes]) -> Material:
+    """256 random bits as 64 hex digits: the string itself is the key (protocol §4)."""
+    return {HMAC_KEY: random_bytes(32).hex().encode()}
+
+
+def new_fleet_ca(now: datetime, name: str) -> Material:
+    """A root for client certificates, for fleets whose Voke has not given them one. P-256."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(now + CA_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(certificate_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return {ISSUER: certificate.public_bytes(Encoding.PEM), ISSUER_KEY: _private_pem(key)}
+
+
+def new_client_certificate(plant_id: str, issuer: Material, now: datetime) -> Material:
+    """A P-256 key and a certificate whose common name is the plant id, which Voke takes for the user name.
+
+    Raises:
+        UnusableIssuerError: the issuer's certificate has expired, or its key does not belong to it.
+    """
+    ca = x509.load_pem_x509_certificate(issuer[ISSUER])
+    ca_key = _private_key(issuer[ISSUER_KEY])
+    if ca_key.public_key() != ca.public_key():
+        raise UnusableIssuerError("the issuing CA's key does not belong to its certificate")
+    if ca.not_valid_after_utc <= now:
+        raise UnusableIssuerError(f"the issuing CA expired on {ca.not_valid_after_utc:%Y-%m-%d}")
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(_plant_name(plant_id))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATE)
+        .not_valid_after(min(now + LEAF_LIFETIME, ca.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    return {
+        TLS_CERTIFICATE: certificate.public_bytes(Encoding.PEM),
+        TLS_KEY: _private_pem(key),
+        ISSUER: issuer[ISSUER],
+    }
+
+
+def certificate_request(plant_id: str, tls_key: bytes) -> bytes:
+    """A PEM request for the plant's key, for a CA that signs requests."""
+    key = _private_key(tls_key)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_plant_name(plant_id))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def new_jwt_keys() -> Material:
+    """An RSA-2048 pair. The broker wants the public half as PKCS#1 DER; SPKI makes every connect fail.
+
+    Takes about 120 ms of CPU.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return {
+        JWT_PRIVATE: key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        **jwt_public(key),
+    }
+
+
+def jwt_public(key: rsa.RSAPrivateKey) -> Material:
+    """The public half, for people (PEM) and for the broker (PKCS#1 DER)."""
+    public = key.public_key()
+    return {
+        JWT_PUBLIC_PEM: public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        JWT_PUBLIC_DER: public.public_bytes(Encoding.DER, PublicFormat.PKCS1),
+    }
+
+
+def _plant_name(plant_id: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, plant_id)])
+
+
+def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise UnusableIssuerError("the private key is neither ECDSA nor RSA")
+    return key
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _key_usage(*, digital_signature: bool = False, certificate_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=certificate_sign,
+        crl_sign=certificate_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
