@@ -40,8 +40,11 @@ class Quota:
     """How much may wait per plant."""
 
     max_bytes: int = 8 * 1024 * 1024
+    """Telemetry; the oldest is dropped first."""
     max_age: float = 7 * 86_400.0
     """Seconds; older snapshots are dropped."""
+    max_urgent_bytes: int = 1024 * 1024
+    """Acks, alarms and info. They never give way to snapshots, but even they cannot wait without bound."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class StoreState:
     """Wall clock of the oldest waiting message."""
     dropped_quota: int = 0
     dropped_age: int = 0
+    dropped_urgent: int = 0
+    """Acks, alarms and info beyond their own bound: somebody should know."""
     quarantined: int = 0
 
 
@@ -68,6 +73,9 @@ class Store(Protocol):
 
     def pending(self, plant: str, kind: Kind, *, after: int = 0, limit: int = 100) -> list[Entry]:
         """Waiting messages of a lane, oldest first, with an id greater than ``after``."""
+
+    def newest(self, plant: str) -> int:
+        """Id of the plant's newest message, delivered or not; 0 before the first."""
 
     def delivered(self, entry: Entry) -> None:
         """The message is at Voke: forget it. Unknown entries (dropped meanwhile) are ignored."""
