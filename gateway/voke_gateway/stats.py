@@ -28,6 +28,8 @@ class PlantStats:
     """Counters of one plant; they only ever grow. Gauges are named as such."""
 
     ticks: int = 0
+    ticks_missed: int = 0
+    """Ticks that passed unused because the process was suspended or overloaded."""
     ticks_skipped: Counter[str] = field(default_factory=Counter)
     """By connection: it was still busy when its turn came."""
     snapshots: int = 0
