@@ -48,8 +48,14 @@ class PlantStats:
     delay_count: int = 0
     in_flight: int = 0
     """Gauge."""
+    signed: int = 0
+    """Messages sealed, re-sent ones each time."""
     connected: bool = False
     """Gauge: the MQTT session is up."""
+    session_since: float | None = None
+    """Gauge: wall clock since when ``connected`` is what it is."""
+    last_delivered_at: float | None = None
+    """Gauge: wall clock of the last PUBACK 0x00."""
     reconnects: Counter[str] = field(default_factory=Counter)
     """By close reason."""
     uplink_problem: str = ""
@@ -58,6 +64,8 @@ class PlantStats:
     """Gauge: empty, or a stable CamelCase reason such as IdentityInUse, LoginRefused, BrokerUnreachable."""
     commands: Counter[str] = field(default_factory=Counter)
     """By outcome: COMPLETED, or the err of FAILED; ``ignored`` for a bad signature."""
+    commands_in_progress: int = 0
+    """Gauge."""
     alarms_active: int = 0
     """Gauge."""
     devices_read: int = 0

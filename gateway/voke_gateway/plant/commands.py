@@ -30,7 +30,7 @@ from voke_gateway.plant.command_journal import Answer, Journal, MemoryJournal
 from voke_gateway.plant.command_plan import CommandRefusedError, Confirmation, Err, Step, plan
 from voke_gateway.protocol.canonical import canonical
 from voke_gateway.protocol.envelope import CommandMessage, MalformedCommandError, parse_command
-from voke_gateway.protocol.sign import Signer, signatures_equal
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import PlantStats
 from voke_gateway.uplink.session import Inbound
 
@@ -82,7 +82,12 @@ class Commands:
             return
         task = asyncio.create_task(self._handle(inbound), name=f"command[{self._plant.name}]")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        self._stats.commands_in_progress = len(self._tasks)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._stats.commands_in_progress = len(self._tasks)
 
     async def stop(self, within: float) -> None:
         """Let commands under way end for ``within`` seconds; answer for what has not ended then."""
@@ -116,11 +121,10 @@ class Commands:
             message = parse_command(payload)
         except MalformedCommandError:
             return None
-        for p in (b"", b"{}") if message.p_canonical is None else (message.p_canonical,):
-            expected = self._signer.command(message.cmd_id, message.ts, message.type, p)
-            if signatures_equal(expected, message.sig):
-                return message
-        return None
+        valid = self._signer.verifies_command(
+            message.cmd_id, message.ts, message.type, message.p_canonical, message.sig
+        )
+        return message if valid else None
 
     async def _carry_out(self, message: CommandMessage) -> None:
         """From RECEIVED to the terminal answer, whatever happens in between."""

@@ -1,0 +1,152 @@
+"""A read-only HTTP server for a handful of paths: probes, metrics and status.
+
+h11 parses; one response per request, small bodies, nothing to configure. A client that is slow or silent is
+dropped, and so are those beyond the limit: whoever looks at the gateway must not be able to hold it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+import structlog
+
+MAX_CLIENTS: Final = 64
+MAX_PORT: Final = 65_535
+IDLE_LIMIT: Final = 10.0
+"""Seconds that a client may take for a request, or be silent between two."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a path answers."""
+
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    status: int = 200
+
+
+Routes = Mapping[str, Callable[[], Response]]
+
+
+class AddressInUseError(Exception):
+    """The address cannot be listened on; the message says what to do."""
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:9100``, ``[::1]:9100``, ``localhost:9100`` or ``:9100`` (all interfaces).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9100")
+    if ":" in host:
+        ipaddress.IPv6Address(host)
+    return host or "0.0.0.0", int(port)  # noqa: S104 - all interfaces, because it was asked for
+
+
+class HttpServer:
+    """Serves ``routes`` until closed."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; port 0 takes a free one. Returns the port.
+
+        Raises:
+            AddressInUseError: the address is taken or is not ours.
+        """
+        try:
+            self._server = await asyncio.start_server(self._accept, host, port, limit=16_384)
+        except OSError as error:
+            raise AddressInUseError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another with --http"
+            ) from error
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self) -> None:
+        """Stop listening and drop the clients."""
+        if self._server is not None:
+            self._server.close()
+        for client in tuple(self._clients):
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._clients) >= MAX_CLIENTS:
+            writer.close()
+            return
+        self._clients.add(task)
+        try:
+            with suppress(OSError, TimeoutError, h11.RemoteProtocolError, h11.LocalProtocolError):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # close() ends this task, and nobody waits for its result
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16_384)
+        while True:
+            request = None
+            async with asyncio.timeout(IDLE_LIMIT):
+                while True:
+                    event = connection.next_event()
+                    if event is h11.NEED_DATA:
+                        connection.receive_data(await reader.read(8192))
+                    elif isinstance(event, h11.Request):
+                        request = event
+                    elif isinstance(event, h11.EndOfMessage):
+                        break
+                    elif isinstance(event, h11.ConnectionClosed):
+                        return
+            assert request is not None
+            writer.write(self._respond(connection, request))
+            await writer.drain()
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+
+    def _respond(self, connection: h11.Connection, request: h11.Request) -> bytes:
+        response = self._answer(request)
+        headers = [
+            ("content-type", response.content_type),
+            ("content-length", str(len(response.body))),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ]
+        body = b"" if request.method == b"HEAD" else response.body
+        sent = connection.send(h11.Response(status_code=response.status, headers=headers)) or b""
+        sent += connection.send(h11.Data(data=body)) or b""
+        return sent + (connection.send(h11.EndOfMessage()) or b"")
+
+    def _answer(self, request: h11.Request) -> Response:
+        if request.method not in (b"GET", b"HEAD"):
+            return Response(b"only GET is served here\n", status=405)
+        path = request.target.split(b"?", 1)[0].decode("ascii", "replace")
+        handler = self._routes.get(path)
+        if handler is None:
+            known = " ".join(sorted(self._routes))
+            return Response(f"not found; there is: {known}\n".encode(), status=404)
+        try:
+            return handler()
+        except Exception:  # a fault in a report must not end the server
+            log.exception("http handler failed", path=path)
+            return Response(b"internal error, see the log\n", status=500)
