@@ -1,0 +1,137 @@
+"""Which readings share a message: one snapshot per tick, and gathered messages for what came too late.
+
+The snapshot of a tick closes when every awaited device has answered or failed, at the latest ``within``
+seconds after the tick. What ends later is gathered the same way: a late window opens with the first late
+reading and closes when no late pass is running any more, at the latest ``within`` seconds after it opened.
+Both close at the next tick, before anything is asked again: a device's readings leave in the order in which
+they were made, and none is in a message twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from voke_gateway.drivers.base import DeviceReading
+from voke_gateway.plant.snapshot import Reported, SnapshotFormat
+
+Send = Callable[[Mapping[int, Reported]], None]
+"""Takes the reports of one message, by position in the plant. Raises nothing."""
+
+
+class Pass:
+    """One connection's part in the assembly: the tick it was started by, and whom the snapshot awaits."""
+
+    __slots__ = ("awaited", "round")
+
+    def __init__(self) -> None:
+        self.round = 0
+        self.awaited: set[str] = set()
+        """Devices that have neither answered nor failed yet."""
+
+
+class Assembly:
+    """Gathers the readings of one plant into messages. Runs on the loop's timers, has no task."""
+
+    def __init__(
+        self, snapshot_format: SnapshotFormat, *, within: float, send_snapshot: Send, send_late: Send
+    ) -> None:
+        self._format = snapshot_format
+        self._within = within
+        self._send_snapshot = send_snapshot
+        self._send_late = send_late
+        self._loop = asyncio.get_running_loop()
+        self._round = 0
+        self._snapshot: dict[int, Reported] = {}
+        self._snapshot_timer: asyncio.TimerHandle | None = None
+        """Set as long as the snapshot is open."""
+        self._awaited = 0
+        self._passes = 0
+        self._late: dict[int, Reported] = {}
+        self._late_timer: asyncio.TimerHandle | None = None
+        """Set as long as a late window is open."""
+        self._late_passes = 0
+
+    def begin(self, passes: Sequence[Pass]) -> None:
+        """A tick: close what is open, then gather the readings of ``passes``, which are about to run."""
+        self.flush()
+        self._round += 1
+        awaited = 0
+        for one in passes:
+            one.round = self._round
+            awaited += len(one.awaited)
+        if awaited:
+            self._awaited, self._passes = awaited, len(passes)
+            self._snapshot_timer = self._loop.call_later(self._within, self._close_snapshot)
+        else:
+            self._late_passes += len(passes)
+
+    def add(self, source: Pass, reading: DeviceReading) -> None:
+        """Take in a reading of a running pass, successful or not."""
+        was_awaited = reading.device in source.awaited
+        source.awaited.discard(reading.device)
+        report = self._format.report(reading)
+        if not self._is_on_time(source):
+            if report is not None:
+                self._add_late(self._format.position(reading.device), report)
+            return
+        if report is not None:
+            position = self._format.position(reading.device)
+            if position in self._snapshot:
+                self._add_late(position, report)
+            else:
+                self._snapshot[position] = report
+        if was_awaited:
+            self._settle(1)
+
+    def over(self, source: Pass) -> None:
+        """The pass has ended; what it has not delivered will not come."""
+        unanswered = len(source.awaited)
+        source.awaited.clear()
+        if self._is_on_time(source):
+            self._passes -= 1
+            if unanswered:
+                self._settle(unanswered)
+        else:
+            self._late_passes -= 1
+        if self._late_timer is not None and not self._late_passes:
+            self._close_late()
+
+    def flush(self) -> None:
+        """Send what has been gathered so far."""
+        if self._late_timer is not None:
+            self._close_late()
+        if self._snapshot_timer is not None:
+            self._close_snapshot()
+
+    def _is_on_time(self, source: Pass) -> bool:
+        return source.round == self._round and self._snapshot_timer is not None
+
+    def _settle(self, devices: int) -> None:
+        self._awaited -= devices
+        if not self._awaited:
+            self._close_snapshot()
+
+    def _add_late(self, position: int, report: Reported) -> None:
+        if position in self._late:
+            self._close_late()
+        if self._late_timer is None:
+            self._late_timer = self._loop.call_later(self._within, self._close_late)
+        self._late[position] = report
+
+    def _close_snapshot(self) -> None:
+        assert self._snapshot_timer is not None
+        self._snapshot_timer.cancel()
+        self._snapshot_timer = None
+        self._late_passes += self._passes
+        self._passes = self._awaited = 0
+        if self._snapshot:
+            reports, self._snapshot = self._snapshot, {}
+            self._send_snapshot(reports)
+
+    def _close_late(self) -> None:
+        assert self._late_timer is not None
+        self._late_timer.cancel()
+        self._late_timer = None
+        reports, self._late = self._late, {}
+        self._send_late(reports)
