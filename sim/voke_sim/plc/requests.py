@@ -5,9 +5,8 @@ Facts from the Modbus Application Protocol Specification V1.1b3, section 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from voke_sim.plc.bank import Bank, Bits, Registers, TableName
 
@@ -59,8 +58,7 @@ class RequestError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request that is well-formed; whether its addresses exist is another question."""
 
     unit: int
