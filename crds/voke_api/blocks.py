@@ -6,30 +6,18 @@ is no longer than the device can take and reads at most ``max_gap`` undeclared a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
-from voke_api.resources.common import PointType, Table
+from voke_api.resources.common import Table
 from voke_api.resources.points import Point
 
 MAX_BITS: Final = 2000
 """Most coils or discrete inputs in one request (Modbus application protocol 1.1b3, 6.1)."""
 TABLES: Final[tuple[Table, ...]] = ("holding", "input", "coil", "discrete")
 """The order in which a device's tables are read."""
-
-_REGISTERS: Final[Mapping[PointType, int]] = {
-    "bool": 1,
-    "int16": 1,
-    "uint16": 1,
-    "int32": 2,
-    "uint32": 2,
-    "float32": 2,
-    "int64": 4,
-    "uint64": 4,
-    "float64": 4,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +55,7 @@ class Block:
 
 def register_count(point: Point) -> int:
     """Registers (or coils) that a point occupies."""
-    if point.type == "string":
-        return ((point.length or 0) + 1) // 2
-    return _REGISTERS[point.type]
+    return point.registers
 
 
 def items(device: ResolvedDevice) -> tuple[Item, ...]:

@@ -1,12 +1,32 @@
-"""The base of every resource type, and the small vocabularies they share."""
+"""The base of every resource type, and the small vocabularies they share.
+
+What a structural schema can say is in the fields; rules across fields are ``violations`` of a
+:class:`Ruled` model, each with the class of who refuses it (:class:`voke_api.problems.ProblemClass`).
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from voke_api.problems import Path, ProblemClass
 
 GROUP = "voke.lovinka.com"
 API_VERSION: Final = "voke.lovinka.com/v1alpha1"
@@ -26,7 +46,87 @@ class Model(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
         use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that an object breaks although each of its fields is what its schema says."""
+
+    path: Path
+    """From the object, in camelCase; may name a field that is not there but should be."""
+    message: str
+    """What would be right."""
+    value: Any = None
+    problem_class: ProblemClass = ProblemClass.CEL
+
+
+class Ruled(Model):
+    """A model with rules across its fields; all that are broken are reported, not only the first."""
+
+    def violations(self) -> Iterator[Violation]:
+        """The rules that this object breaks."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _obey(self) -> Self:
+        errors = [
+            InitErrorDetails(
+                type=PydanticCustomError(RULE_ERROR[violation.problem_class], _literal(violation.message)),
+                loc=violation.path,
+                input=violation.value,
+            )
+            for violation in self.violations()
+        ]
+        if errors:
+            raise ValidationError.from_exception_data(type(self).__name__, errors)
+        return self
+
+
+RULE_ERROR: Final = {
+    ProblemClass.SCHEMA: "voke_schema",
+    ProblemClass.CEL: "voke_cel",
+    ProblemClass.SEMANTIC: "voke_semantic",
+}
+"""Error types of broken rules, by class."""
+
+
+def _literal(message: str) -> Any:
+    """The type stubs want a literal string; without a context nothing in it is substituted."""
+    return message
+
+
+def duplicates(where: str, key: str, names: Iterable[str]) -> Iterator[Violation]:
+    """One violation for each entry of the list ``where`` whose ``key`` an earlier entry has (listType: map)."""
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            yield Violation(
+                (where, index, key),
+                f"{key} {name} is used more than once in {where}; each needs its own",
+                name,
+                ProblemClass.SCHEMA,
+            )
+
+
+def at_most(low: float | None, high: float | None) -> bool:
+    """Whether two bounds are in order, if both are given."""
+    return low is None or high is None or low <= high
+
+
+def name_too_long(kind: str, name: str, longest: int) -> Iterator[Violation]:
+    """One violation if an object's name is longer than what is named after it allows."""
+    if len(name) > longest:
+        message = f"the name of a {kind} has at most {longest} characters, this one has {len(name)}"
+        yield Violation(("metadata", "name"), message, name)
+
+
+def listed(names: Iterable[str], *, at_most: int = 10) -> str:
+    """Names for a message, cut off where a list stops helping."""
+    names = list(names)
+    return ", ".join(names[:at_most]) + (" …" if len(names) > at_most else "") if names else "none"
 
 
 def parse_duration(text: object) -> object:
@@ -56,14 +156,39 @@ Duration = Annotated[
 ]
 """Seconds as a float inside, ``<integer><ms|s|m|h>`` outside."""
 
-ResourceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=253)]
-LocalName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+EXTERNAL_ID: Final = r"^[A-Z0-9_-]{1,32}$"
+COMMAND_TYPE: Final = r"^[A-Z0-9_]+$"
+UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+ResourceName = Annotated[str, Field(pattern=SUBDOMAIN, min_length=1, max_length=253)]
+"""The name of a Kubernetes object."""
+LocalName = Annotated[str, Field(pattern=LABEL, min_length=1, max_length=63)]
 """The name of a connection or an alarm inside a Plant."""
-ExternalId = Annotated[str, Field(pattern=r"^[A-Z0-9_-]{1,32}$")]
+ExternalId = Annotated[str, Field(pattern=EXTERNAL_ID)]
 """Voke's id of a sub-device (protocol §6.1)."""
 FieldName = Annotated[str, Field(min_length=1, max_length=64)]
 """Key of a value in a snapshot: the ``signal.field`` of Voke's device template (protocol §6.1)."""
-Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+Uuid = Annotated[str, Field(pattern=UUID)]
+
+
+_LARGEST: Final = sys.float_info.max
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, bool | int | float) and -_LARGEST <= value <= _LARGEST:
+        return value
+    raise PydanticCustomError("scalar_type", "must be a number or true or false")
+
+
+def _text_or_scalar(value: object) -> object:
+    return value if isinstance(value, str) else _scalar(value)
+
+
+Scalar = Annotated[float | bool, BeforeValidator(_scalar)]
+"""A value in engineering units, or a boolean."""
+TextOrScalar = Annotated[float | bool | str, BeforeValidator(_text_or_scalar)]
 
 DeviceType = Literal["CABINET", "METER", "INVERTER", "BATTERY"]
 Table = Literal["holding", "input", "coil", "discrete"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
+from voke_api.problems import ProblemClass
 from voke_api.resources.common import (
     API_VERSION,
+    COMMAND_TYPE,
     AuthMethod,
     DeviceType,
     Duration,
@@ -17,15 +20,28 @@ from voke_api.resources.common import (
     Metadata,
     Model,
     ResourceName,
+    Ruled,
+    Scalar,
     SecretRef,
     Severity,
+    TextOrScalar,
     Uuid,
+    Violation,
     WritesMode,
+    at_most,
+    duplicates,
+    format_duration,
+    listed,
+    name_too_long,
 )
 from voke_api.resources.points import Limits, Point, Raw
 
 ParameterName = Annotated[str, Field(min_length=1, max_length=64)]
-CommandType = Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)]
+CommandType = Annotated[str, Field(pattern=COMMAND_TYPE, max_length=64)]
+THRESHOLDS: Final = ("gt", "gte", "lt", "lte")
+"""Keys of ``when`` that compare with a threshold, in the order of their names."""
+MAX_NAME: Final = 52
+"""Longest name of a Plant: its Secret is called voke-plant-<name>, and names of 63 are common limits."""
 
 
 class Auth(Model):
@@ -79,7 +95,7 @@ class ModbusTcp(Model):
     """true: the connection is closed after each poll, for servers with few slots."""
 
 
-class Connection(Model):
+class Connection(Ruled):
     """One PLC endpoint. Exactly one protocol."""
 
     name: LocalName
@@ -87,8 +103,13 @@ class Connection(Model):
     modbus_tcp: ModbusTcp | None = None
     """Modbus TCP."""
 
+    def violations(self) -> Iterator[Violation]:
+        """One protocol."""
+        if self.modbus_tcp is None:
+            yield Violation((), "a connection needs its protocol: modbusTcp")
 
-class Device(Model):
+
+class Device(Ruled):
     """One of Voke's sub-devices: a cabinet, meter, inverter or battery."""
 
     external_id: ExternalId
@@ -112,6 +133,21 @@ class Device(Model):
     expect_offline: bool = False
     """true: silence is normal (an inverter at night) and touches no condition."""
 
+    def violations(self) -> Iterator[Violation]:
+        """A cabinet has a mask, the others have points."""
+        has_points = self.profile is not None or bool(self.points)
+        if self.type == "CABINET":
+            if self.raw is None:
+                yield Violation(("raw",), "a CABINET needs raw, the place of its mask")
+            if has_points:
+                what = "profile" if self.profile is not None else "points"
+                yield Violation((what,), f"a CABINET has raw and nothing else; take {what} out")
+        elif self.raw is not None:
+            yield Violation(("raw",), f"raw is for a CABINET; a {self.type} has a profile, points or both")
+        elif not has_points:
+            yield Violation(("points",), f"a {self.type} needs a profile, points or both")
+        yield from duplicates("points", "field", (point.field for point in self.points))
+
 
 class ReadBack(Model):
     """How a write is confirmed."""
@@ -124,6 +160,10 @@ class ReadBack(Model):
     """Largest difference that still confirms, in engineering units."""
 
 
+def _read_back_form(value: object) -> str:
+    return "none" if isinstance(value, str) else "object"
+
+
 class ConstantWrite(Model):
     """A fixed value for a writable point."""
 
@@ -131,11 +171,11 @@ class ConstantWrite(Model):
     """Device of the point."""
     field: FieldName
     """A writable point."""
-    value: float | bool
+    value: Scalar
     """Value in engineering units; a boolean for coils."""
 
 
-class CommandWrite(Model):
+class CommandWrite(Ruled):
     """One write of a command: a parameter of the command, or a constant."""
 
     device: ExternalId
@@ -144,7 +184,7 @@ class CommandWrite(Model):
     """A writable point."""
     parameter: ParameterName | None = None
     """Top-level key of the command's p."""
-    value: float | bool | None = None
+    value: Scalar | None = None
     """A constant instead of a parameter."""
     factor: float = 1.0
     """The parameter is multiplied by this."""
@@ -152,21 +192,52 @@ class CommandWrite(Model):
     """Smallest value after factor; below it the command is refused."""
     max: float | None = None
     """Largest value after factor; above it the command is refused."""
-    read_back: ReadBack | Literal["none"] = ReadBack()
+    read_back: Annotated[
+        Annotated[ReadBack, Tag("object")] | Annotated[Literal["none"], Tag("none")],
+        Discriminator(_read_back_form),
+    ] = ReadBack()
     """How the write is confirmed; none for write-only registers."""
 
+    def violations(self) -> Iterator[Violation]:
+        """A parameter or a constant, and what goes with each."""
+        if (self.parameter is None) == (self.value is None):
+            yield Violation(
+                (), "a write has either parameter (a key of the command's p) or value (a constant)"
+            )
+        if self.parameter is None and self.value is not None:
+            for name, given in (("min", self.min), ("max", self.max)):
+                if given is not None:
+                    yield Violation((name,), f"{name} bounds a parameter; a constant needs none", given)
+            if self.factor != 1:
+                yield Violation(
+                    ("factor",), "factor is for a parameter; write the constant itself", self.factor
+                )
+        if self.factor == 0:
+            yield Violation(("factor",), "factor must not be 0: the parameter would have no effect", 0)
+        if not at_most(self.min, self.max):
+            yield Violation(("min",), f"min must be at most max, {self.max:g}", self.min)
 
-class RevertAfter(Model):
+
+class RevertAfter(Ruled):
     """Writes that undo the command after a time."""
 
     parameter: ParameterName | None = None
     """Top-level key of the command's p: seconds."""
-    default: Duration
+    default: Duration = Field(ge=1.0)
     """Used when the parameter is absent."""
-    max: Duration
+    max: Duration = Field(ge=1.0)
     """A longer time is refused."""
     writes: tuple[ConstantWrite, ...] = Field(min_length=1, max_length=32)
     """What is written then."""
+
+    def violations(self) -> Iterator[Violation]:
+        """The default is a time that would be accepted."""
+        if self.default > self.max:
+            yield Violation(
+                ("default",),
+                f"default must be at most max, {format_duration(self.max)}",
+                format_duration(self.default),
+            )
 
 
 class Command(Model):
@@ -200,7 +271,7 @@ class Heartbeat(Model):
     """counter wraps at the type's maximum; toggle alternates 0 and 1."""
 
 
-class When(Model):
+class When(Ruled):
     """When an alarm's condition holds. Exactly one key."""
 
     gt: float | None = None
@@ -211,17 +282,29 @@ class When(Model):
     """Value less than."""
     lte: float | None = None
     """Value less than or equal to."""
-    eq: float | bool | str | None = None
+    eq: TextOrScalar | None = None
     """Value equal to."""
-    ne: float | bool | str | None = None
+    ne: TextOrScalar | None = None
     """Value not equal to."""
     bit: Annotated[int, Field(ge=0, le=63)] | None = None
     """Bit of the raw word or mask is set."""
-    not_read_for: Duration | None = None
+    not_read_for: Annotated[Duration, Field(ge=0.1)] | None = None
     """Not read for this long."""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that are given, as written in the file."""
+        names = {name: field.alias or name for name, field in type(self).model_fields.items()}
+        return tuple(alias for name, alias in names.items() if getattr(self, name) is not None)
 
-class Alarm(Model):
+    def violations(self) -> Iterator[Violation]:
+        """One condition."""
+        if len(self.keys) != 1:
+            given = f", not {' and '.join(self.keys)}" if self.keys else ""
+            yield Violation((), f"when has exactly one of gt, gte, lt, lte, eq, ne, bit, notReadFor{given}")
+
+
+class Alarm(Ruled):
     """A condition that is reported to Voke."""
 
     name: LocalName
@@ -243,8 +326,20 @@ class Alarm(Model):
     severity: Severity
     """WARNING 1, ERROR 2, CRITICAL 3 (protocol §6.5)."""
 
+    def violations(self) -> Iterator[Violation]:
+        """What goes with which condition."""
+        (key,) = self.when.keys
+        if self.hysteresis is not None and key not in THRESHOLDS:
+            yield Violation(
+                ("hysteresis",),
+                f"hysteresis is for gt, gte, lt and lte; {key} has no threshold to come back from",
+                self.hysteresis,
+            )
+        if self.field is None and key not in {"bit", "notReadFor"}:
+            yield Violation(("field",), f"{key} compares the value of a field; name it")
 
-class PlantSpec(Model):
+
+class PlantSpec(Ruled):
     """One site: where its PLCs are, what is read and written, and how it logs in at Voke."""
 
     plant_id: Uuid
@@ -263,7 +358,7 @@ class PlantSpec(Model):
     """When it is read and reported."""
     writes: WritesMode = "Enabled"
     """Disabled: no register is ever written."""
-    command_max_age: Duration = Field(default=300.0, ge=1.0)
+    command_max_age: Duration = Field(default=300.0, ge=1.0, le=30 * 86_400.0)
     """Age beyond which a command is refused, and the MQTT session's expiry."""
     connections: tuple[Connection, ...] = Field(min_length=1, max_length=64)
     """PLC endpoints."""
@@ -278,11 +373,54 @@ class PlantSpec(Model):
     alarms: tuple[Alarm, ...] = Field(default=(), max_length=128)
     """Conditions that are reported."""
 
+    def violations(self) -> Iterator[Violation]:
+        """Names are unique and connections exist; credentials and times fit each other."""
+        yield from duplicates("connections", "name", (c.name for c in self.connections))
+        yield from duplicates("devices", "externalId", (d.external_id for d in self.devices))
+        yield from duplicates("alarms", "name", (a.name for a in self.alarms))
+        yield from self._connections_exist()
+        if self.auth.method == "PASSWORD" and self.credentials.password is None:
+            yield Violation(
+                ("credentials", "password"),
+                "the method PASSWORD needs credentials.password.secretRef: Voke makes user name and password",
+            )
+        telemetry = self.telemetry
+        if telemetry.assemble_within is not None and telemetry.assemble_within > telemetry.interval:
+            yield Violation(
+                ("telemetry", "assembleWithin"),
+                f"assembleWithin must be at most the interval, {format_duration(telemetry.interval)}",
+                format_duration(telemetry.assemble_within),
+            )
+        if "GET_INFO" in self.commands:
+            yield Violation(("commands", "GET_INFO"), "GET_INFO is built in; take it out")
+        beats = [(beat.device, beat.field) for beat in self.heartbeats]
+        for index, beat in enumerate(beats):
+            if beat in beats[:index]:
+                yield Violation(
+                    ("heartbeats", index),
+                    f"{' '.join(beat)} has a heartbeat already",
+                    problem_class=ProblemClass.SCHEMA,
+                )
 
-class Plant(Model):
+    def _connections_exist(self) -> Iterator[Violation]:
+        names = [connection.name for connection in self.connections]
+        for index, device in enumerate(self.devices):
+            if device.connection not in names:
+                yield Violation(
+                    ("devices", index, "connection"),
+                    f"there is no connection {device.connection}; there is {listed(names)}",
+                    device.connection,
+                )
+
+
+class Plant(Ruled):
     """One site, one Voke plant id, one MQTT identity."""
 
     api_version: Literal["voke.lovinka.com/v1alpha1"] = API_VERSION
     kind: Literal["Plant"] = "Plant"
     metadata: Metadata
     spec: PlantSpec
+
+    def violations(self) -> Iterator[Violation]:
+        """A name short enough for what is named after it."""
+        yield from name_too_long(self.kind, self.metadata.name, MAX_NAME)

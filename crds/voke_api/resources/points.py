@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from voke_api.resources.common import Duration, FieldName, Model, Order, PointType, Table
+from voke_api.resources.common import (
+    Duration,
+    FieldName,
+    Model,
+    Order,
+    PointType,
+    Ruled,
+    Table,
+    Violation,
+    at_most,
+    duplicates,
+)
+
+REGISTER_TABLES: Final = frozenset({"holding", "input"})
+_ADDRESSES: Final = 65536
+_REGISTER_BITS: Final = 16
+_REGISTERS: Final = {
+    "bool": 1,
+    "int16": 1,
+    "uint16": 1,
+    "int32": 2,
+    "uint32": 2,
+    "float32": 2,
+    "int64": 4,
+    "uint64": 4,
+    "float64": 4,
+}
 
 Address = Annotated[int, Field(ge=0, le=65535)]
 
@@ -18,13 +45,13 @@ class Limits(Model):
     """Most registers in one request (default 100; the protocol allows 125)."""
     max_gap: Annotated[int, Field(ge=0, le=124)] | None = None
     """Most undeclared addresses that may be read along to save a request (default 8)."""
-    pause: Duration | None = None
+    pause: Annotated[Duration, Field(le=60.0)] | None = None
     """Silence kept on the connection after every request to this device (default 0ms)."""
     write_function: Literal["auto", "single", "multiple"] | None = None
     """FC05/06 (single), FC15/16 (multiple), or by width (auto, the default)."""
 
 
-class BitRange(Model):
+class BitRange(Ruled):
     """Part of a register, read as an unsigned integer."""
 
     first: Annotated[int, Field(ge=0, le=15)]
@@ -32,8 +59,17 @@ class BitRange(Model):
     count: Annotated[int, Field(ge=1, le=16)]
     """Number of bits."""
 
+    def violations(self) -> Iterator[Violation]:
+        """The range must lie inside one register."""
+        if self.first + self.count > _REGISTER_BITS:
+            yield Violation(
+                ("count",),
+                f"a register has 16 bits; from bit {self.first} there are {16 - self.first}",
+                self.count,
+            )
 
-class Writable(Model):
+
+class Writable(Ruled):
     """Makes a point writable, within bounds."""
 
     min: float | None = None
@@ -41,8 +77,13 @@ class Writable(Model):
     max: float | None = None
     """Largest value that may be written, in engineering units."""
 
+    def violations(self) -> Iterator[Violation]:
+        """Bounds in order."""
+        if not at_most(self.min, self.max):
+            yield Violation(("min",), f"min must be at most max, {self.max:g}", self.min)
 
-class Point(Model):
+
+class Point(Ruled):
     """One value of a device: where it is and what it means."""
 
     field: FieldName
@@ -80,8 +121,102 @@ class Point(Model):
     unit: Annotated[str, Field(max_length=16)] | None = None
     """For people; not sent."""
 
+    @property
+    def registers(self) -> int:
+        """Registers (or coils) that the point occupies."""
+        return ((self.length or 0) + 1) // 2 if self.type == "string" else _REGISTERS[self.type]
 
-class RawBit(Model):
+    def violations(self) -> Iterator[Violation]:
+        """What table, type and the other fields say about each other."""
+        yield from self._place()
+        yield from self._part()
+        yield from self._number()
+        yield from self._writing()
+
+    def _place(self) -> Iterator[Violation]:
+        if self.address + self.registers > _ADDRESSES:
+            yield Violation(
+                ("address",),
+                f"{self.registers} addresses from {self.address} go beyond 65535, the last one there is",
+                self.address,
+            )
+        if (self.type == "string") != (self.length is not None):
+            if self.type == "string":
+                yield Violation(("length",), "a string needs length, its size in bytes")
+            else:
+                yield Violation(("length",), f"length is for strings; {self.type} has its own", self.length)
+        if self.table in REGISTER_TABLES:
+            if self.type == "string" and self.word_order == "little":
+                yield Violation(
+                    ("wordOrder",), "a string's registers are in order; take wordOrder out", "little"
+                )
+            return
+        if self.type != "bool":
+            yield Violation(
+                ("type",), f"a {self.table} is a bool; registers are in holding or input", self.type
+            )
+        for name, order in (("byteOrder", self.byte_order), ("wordOrder", self.word_order)):
+            if order == "little":
+                yield Violation((name,), f"{name} is for registers; take it out for a {self.table}", order)
+
+    def _part(self) -> Iterator[Violation]:
+        in_register = self.table in REGISTER_TABLES
+        if self.type == "bool" and in_register and self.register_bit is None:
+            yield Violation(
+                ("registerBit",),
+                f"a bool in {self.table} needs registerBit, 0 (least significant) to 15",
+            )
+        elif self.register_bit is not None and not (self.type == "bool" and in_register):
+            yield Violation(
+                ("registerBit",),
+                "registerBit is for a bool in holding or input; take it out",
+                self.register_bit,
+            )
+        if self.bits is not None and not (self.type == "uint16" and in_register):
+            yield Violation(("bits",), "bits is for uint16 in holding or input, one register")
+
+    def _number(self) -> Iterator[Violation]:
+        if self.type in {"bool", "string"}:
+            given = {
+                "scale": None if self.scale == 1 else self.scale,
+                "offset": None if self.offset == 0 else self.offset,
+                "decimals": self.decimals,
+                "scaleFrom": self.scale_from,
+            }
+            for name, value in given.items():
+                if value is not None:
+                    yield Violation((name,), f"{name} is for numbers; a {self.type} has none", value)
+        if self.scale == 0:
+            yield Violation(("scale",), "scale must not be 0: every value would be the offset", 0)
+        if self.scale_from == self.field:
+            yield Violation(("scaleFrom",), "scaleFrom names another field of the device", self.scale_from)
+        if self.invalid and (self.type == "string" or self.table not in REGISTER_TABLES):
+            yield Violation(
+                ("invalid",), "invalid lists bit patterns of registers; strings and coils have none"
+            )
+            return
+        for index, pattern in enumerate(self.invalid):
+            if pattern >= 1 << 16 * self.registers:
+                yield Violation(
+                    ("invalid", index),
+                    f"a bit pattern of {self.type} is at most 0x{'FFFF' * self.registers}",
+                    pattern,
+                )
+
+    def _writing(self) -> Iterator[Violation]:
+        if self.writable is None:
+            return
+        if self.table not in {"holding", "coil"}:
+            yield Violation(("writable",), f"{self.table} can only be read; writable is for holding and coil")
+        elif self.register_bit is not None or self.bits is not None:
+            yield Violation(("writable",), "part of a register cannot be written; declare the whole register")
+        elif self.type == "string":
+            yield Violation(("writable",), "a string cannot be written; writable is for numbers and coils")
+        elif self.type == "bool" and not (self.writable.min is None and self.writable.max is None):
+            yield Violation(("writable",), "a coil takes true or false; min and max have no meaning")
+
+
+class RawBit(Ruled):
     """One bit of a cabinet's mask."""
 
     bit: Annotated[int, Field(ge=0, le=31)]
@@ -95,8 +230,21 @@ class RawBit(Model):
     invert: bool = False
     """true: the mask's bit is the opposite of what is read."""
 
+    def violations(self) -> Iterator[Violation]:
+        """A register's bit has to be named, a coil is one."""
+        if self.table in REGISTER_TABLES and self.register_bit is None:
+            yield Violation(
+                ("registerBit",), f"a bit in {self.table} needs registerBit, 0 (least significant) to 15"
+            )
+        elif self.table not in REGISTER_TABLES and self.register_bit is not None:
+            yield Violation(
+                ("registerBit",),
+                f"registerBit is for holding and input; a {self.table} is one bit",
+                self.register_bit,
+            )
 
-class Raw(Model):
+
+class Raw(Ruled):
     """Where a cabinet's unsigned 32-bit mask comes from. Exactly one of three forms.
 
     ``{table, address, count}``: bit k is address + k. ``{table, address, type}``: one register value.
@@ -117,3 +265,33 @@ class Raw(Model):
     """Order of the two registers of a uint32."""
     bits: tuple[RawBit, ...] | None = Field(default=None, min_length=1, max_length=32)
     """Bit by bit."""
+
+    def violations(self) -> Iterator[Violation]:
+        """Exactly one form, and each on its tables."""
+        forms = "one of {table, address, count}, {table, address, type} or {bits: [...]}"
+        place = {"table": self.table, "address": self.address, "count": self.count, "type": self.type}
+        given = [name for name, value in place.items() if value is not None]
+        if self.bits is not None:
+            if given:
+                yield Violation((), f"raw is {forms}; with bits, take out {', '.join(given)}")
+            yield from duplicates("bits", "bit", (str(b.bit) for b in self.bits))
+        elif self.table is None or self.address is None or (self.count is None) == (self.type is None):
+            yield Violation((), f"raw is {forms}")
+        elif self.count is not None and self.table in REGISTER_TABLES:
+            yield Violation(
+                ("count",),
+                f"count is for coil and discrete; for {self.table} give type: uint16 or uint32",
+                self.count,
+            )
+        elif self.type is not None and self.table not in REGISTER_TABLES:
+            yield Violation(
+                ("type",), f"type is for holding and input; for {self.table} give count", self.type
+            )
+        elif self.address + (self.count or (2 if self.type == "uint32" else 1)) > _ADDRESSES:
+            yield Violation(
+                ("address",), "the mask goes beyond 65535, the last address there is", self.address
+            )
+        if self.type is None:
+            for name, order in (("byteOrder", self.byte_order), ("wordOrder", self.word_order)):
+                if order == "little":
+                    yield Violation((name,), f"{name} goes with type: uint16 or uint32; take it out", order)

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from voke_api.resources.common import API_VERSION, Duration, Json, Metadata, Model, SecretKeyRef, WritesMode
+from voke_api.resources.common import (
+    API_VERSION,
+    Duration,
+    Json,
+    Metadata,
+    Model,
+    Ruled,
+    SecretKeyRef,
+    Violation,
+    WritesMode,
+    name_too_long,
+)
+
+MAX_NAME: Final = 40
+"""Longest name of a pool: its pods are called after it, with a shard's number."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -29,13 +45,22 @@ class BrokerCa(Model):
     """Secret and key that hold the PEM."""
 
 
-class Topics(Model):
+class Topics(Ruled):
     """The topic suffixes on which Voke's own pages disagree (protocol §2)."""
 
     command: Annotated[str, Field(pattern=r"^[^+#\x00]{1,64}$")] = "command"
     """Suffix of the topic that commands arrive on."""
     ack: Annotated[str, Field(pattern=r"^[^+#\x00]{1,64}$")] = "ack"
     """Suffix of the topic that acknowledgements go to."""
+
+    def violations(self) -> Iterator[Violation]:
+        """What is sent must not come back as a command."""
+        if self.command == self.ack:
+            yield Violation(
+                ("ack",),
+                "ack must differ from command, or acknowledgements would arrive as commands",
+                self.ack,
+            )
 
 
 class Voke(Model):
@@ -49,19 +74,27 @@ class Voke(Model):
     """Root of the broker's certificate; left out: the system's trust store."""
     hold_on_no_subscriber: bool = True
     """true: a PUBACK 0x10 (nobody subscribed) is not delivery; the message is kept."""
-    replay_window: Duration = 30.0
+    replay_window: Duration = Field(default=30.0, ge=1.0, le=3600.0)
     """How old a signature may be at Voke; a PUBACK is waited for min(10s, half of it)."""
     topics: Topics = Topics()
     """Topic suffixes."""
 
 
-class Storage(Model):
+class Storage(Ruled):
     """Where a shard keeps its outbox."""
 
     empty_dir: Json | None = None
     """An emptyDir volume source."""
     persistent_volume_claim: Json | None = None
     """size and storageClassName of a claim per shard."""
+
+    def violations(self) -> Iterator[Violation]:
+        """One kind of volume."""
+        if (self.empty_dir is None) == (self.persistent_volume_claim is None):
+            yield Violation((), "storage is exactly one of emptyDir or persistentVolumeClaim")
+        claim = self.persistent_volume_claim
+        if claim is not None and "size" not in claim:
+            yield Violation(("persistentVolumeClaim", "size"), "a claim needs size, such as 1Gi")
 
 
 class Shard(Model):
@@ -84,7 +117,7 @@ class PoolMetrics(Model):
     """Two series per PLC connection."""
 
 
-class Pod(Model):
+class Pod(Ruled):
     """What the pool's pods look like; every key is optional."""
 
     image: str | None = None
@@ -105,6 +138,18 @@ class Pod(Model):
     """Extra annotations of the pods."""
     egress_cidrs: Annotated[tuple[str, ...], Field(alias="egressCIDRs")] = ()
     """Broker and PLC networks; empty: no egress policy. DNS is added."""
+
+    def violations(self) -> Iterator[Violation]:
+        """Networks are networks."""
+        for index, cidr in enumerate(self.egress_cidrs):
+            try:
+                ip_network(cidr)
+            except ValueError:
+                yield Violation(
+                    ("egressCIDRs", index),
+                    "a network is written 10.20.0.0/16 or 2001:db8::/32, host bits 0",
+                    cidr,
+                )
 
 
 class Rollout(Model):
@@ -131,10 +176,14 @@ class GatewayPoolSpec(Model):
     """How upgrades proceed."""
 
 
-class GatewayPool(Model):
+class GatewayPool(Ruled):
     """Where gateways run and which Voke they talk to."""
 
     api_version: Literal["voke.lovinka.com/v1alpha1"] = API_VERSION
     kind: Literal["GatewayPool"] = "GatewayPool"
     metadata: Metadata
     spec: GatewayPoolSpec = GatewayPoolSpec()
+
+    def violations(self) -> Iterator[Violation]:
+        """A name short enough for what is named after it."""
+        yield from name_too_long(self.kind, self.metadata.name, MAX_NAME)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
-from voke_api.resources.common import API_VERSION, Metadata, Model
+from voke_api.resources.common import API_VERSION, Metadata, Model, Ruled, Violation, duplicates
 from voke_api.resources.points import Limits, Point
 
 
-class DeviceProfileSpec(Model):
+class DeviceProfileSpec(Ruled):
     """A register map."""
 
     type: Literal["METER", "INVERTER", "BATTERY"]
@@ -19,6 +20,19 @@ class DeviceProfileSpec(Model):
     """What this model's Modbus server can take."""
     points: tuple[Point, ...] = Field(min_length=1, max_length=256)
     """What is read."""
+
+    def violations(self) -> Iterator[Violation]:
+        """Fields are unique, and scaleFrom leads to an int16 of the same profile."""
+        yield from duplicates("points", "field", (point.field for point in self.points))
+        types = {point.field: point.type for point in self.points}
+        for index, point in enumerate(self.points):
+            if point.scale_from is not None and types.get(point.scale_from) != "int16":
+                yield Violation(
+                    ("points", index, "scaleFrom"),
+                    f"scaleFrom must name an int16 point of this profile; {point.scale_from} is "
+                    + types.get(point.scale_from, "not there"),
+                    point.scale_from,
+                )
 
 
 class DeviceProfile(Model):
