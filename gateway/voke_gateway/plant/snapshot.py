@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from voke_api.resolved import ResolvedPlant
 from voke_gateway.drivers.base import DeviceReading, Value
@@ -14,8 +14,7 @@ Content = Mapping[str, Value] | int
 """What is published of one reading: values by field, or a cabinet's mask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(NamedTuple):
     """The part of a reading that goes into a message."""
 
     started_at: float

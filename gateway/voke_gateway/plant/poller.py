@@ -1,0 +1,118 @@
+"""One PLC connection's turns: one pass at a time, started by the plant's tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from voke_api.resolved import ResolvedDevice
+from voke_gateway.clock import WallClock
+from voke_gateway.drivers.base import Connection, DeviceReading, Fault, FaultKind
+from voke_gateway.plant.assemble import Pass
+from voke_gateway.plant.schedule import Tick
+
+
+class Poller(Pass):
+    """Polls one connection whenever it is given a turn; a task that lives as long as the plant.
+
+    A task per connection costs two thirds of a task per pass, and a driver that crashes ends its own poller
+    only. While it is restarted the connection counts as busy.
+    """
+
+    __slots__ = (
+        "_deliver",
+        "_devices",
+        "_every",
+        "_over",
+        "_owed",
+        "_stopping",
+        "_turn",
+        "_wall_clock",
+        "connection",
+        "running",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        devices: Sequence[ResolvedDevice],
+        *,
+        deliver: Callable[[Poller, DeviceReading], None],
+        over: Callable[[Poller, float], None],
+        wall_clock: WallClock,
+    ) -> None:
+        super().__init__()
+        self.connection = connection
+        self._devices = tuple(device.external_id for device in devices)
+        self._every = {device.external_id: device.every for device in devices if device.every > 1}
+        self._deliver = deliver
+        self._over = over
+        self._wall_clock = wall_clock
+        self._owed: set[str] = set()
+        self._turn: asyncio.Future[Sequence[str]] | None = None
+        self._stopping = False
+        self.running = False
+        """A pass is under way."""
+
+    def due(self, tick: Tick) -> Sequence[str]:
+        """Devices whose turn it is, and those that lost an earlier turn to a busy connection."""
+        if tick.first or not self._every:
+            return self._devices
+        every, owed, index = self._every, self._owed, tick.index
+        return [name for name in self._devices if index % every.get(name, 1) == 0 or name in owed]
+
+    @property
+    def busy(self) -> bool:
+        """A pass is running, or the poller is being restarted."""
+        return self._turn is None
+
+    def sit_out(self, devices: Sequence[str]) -> None:
+        """``devices`` lose this turn. Those that would wait several ticks for the next join the next pass."""
+        self._owed.update(name for name in devices if name in self._every)
+
+    def start(self, devices: Sequence[str]) -> None:
+        """Begin a pass; only when not busy."""
+        assert self._turn is not None
+        self._owed.difference_update(devices)
+        self.awaited = set(self.connection.awaited(devices))
+        self._turn.set_result(devices)
+        self._turn = None
+
+    def stop(self) -> None:
+        """End :meth:`run` after the pass that is running, if any."""
+        self._stopping = True
+        if self._turn is not None:
+            self._turn.cancel()
+
+    async def run(self) -> None:
+        """Wait for turns and take them.
+
+        Raises:
+            Exception: whatever the driver raised, against its contract. The pass is over then, and what it
+                has not delivered counts as failed.
+        """
+        loop = asyncio.get_running_loop()
+
+        def deliver(reading: DeviceReading) -> None:
+            self._deliver(self, reading)
+
+        while not self._stopping:
+            self._turn = loop.create_future()
+            try:
+                devices = await self._turn
+            except asyncio.CancelledError:
+                if self._stopping:
+                    return
+                raise
+            started = loop.time()
+            self.running = True
+            try:
+                await self.connection.poll(devices, deliver)
+            except Exception:
+                fault = Fault(FaultKind.MALFORMED, "the driver failed; its log entry says how")
+                for name in sorted(self.awaited):
+                    deliver(DeviceReading(name, self._wall_clock(), fault=fault))
+                raise
+            finally:
+                self.running = False
+                self._over(self, loop.time() - started)
