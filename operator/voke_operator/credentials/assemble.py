@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from voke_api.problems import Path, Problem
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.plant import CredentialSource
 from voke_operator.credentials.material import HMAC_KEY, JWT_PRIVATE, TLS_CERTIFICATE, TLS_KEY
 
 SecretData = Mapping[str, bytes]
@@ -31,17 +32,17 @@ def assemble(
     """
     spec, sources = plant.spec, plant.spec.credentials
     picker = _Picker(plant, secrets, generated)
-    hmac_key = picker.pick("hmac", sources.hmac and sources.hmac.secret_ref.name, HMAC_KEY)
+    hmac_key = picker.pick("hmac", _secret(sources.hmac), HMAC_KEY)
     username = client_id = spec.plant_id
     password = certificate = tls_key = jwt_key = broker_ca = None
     if spec.auth.method == "MTLS":
-        name = sources.mtls and sources.mtls.secret_ref.name
+        name = _secret(sources.mtls)
         certificate = picker.pick("mtls", name, TLS_CERTIFICATE)
         tls_key = picker.pick("mtls", name, TLS_KEY)
     elif spec.auth.method == "JWT":
-        jwt_key = picker.pick("jwt", sources.jwt and sources.jwt.secret_ref.name, JWT_PRIVATE)
+        jwt_key = picker.pick("jwt", _secret(sources.jwt), JWT_PRIVATE)
     else:
-        name = sources.password and sources.password.secret_ref.name
+        name = _secret(sources.password)
         username = _text(picker.pick("password", name, "username"))
         password = _text(picker.pick("password", name, "password"))
         client_id = _text(picker.pick("password", name, "clientId", optional=True)) or username
@@ -82,7 +83,7 @@ class _Picker:
         held = self._generated if secret is None else self._secrets.get(secret, {})
         value = held.get(key, b"")
         if not value and not optional:
-            path = ("spec", "credentials", credential)
+            path: Path = ("spec", "credentials", credential)
             if secret is not None:
                 path = (*path, "secretRef", "name")
             self.missing(path, secret, key, kind="Plant", name=self._plant.metadata.name)
@@ -97,6 +98,11 @@ class _Picker:
         else:
             message = f"the Secret {secret!r} has no key {key}, or it is empty"
         self.problems.append(Problem(path=path, message=message, value=secret, kind=kind, name=name))
+
+
+def _secret(source: CredentialSource | None) -> str | None:
+    """Name of the Secret that holds a credential; None: it is generated."""
+    return None if source is None else source.secret_ref.name
 
 
 def _text(value: bytes) -> str:
