@@ -77,6 +77,18 @@ class State:
             found.append(KnownPlant(path.parent.name, entry["plantId"], entry["method"]))
         return tuple(found)
 
+    def material(self, name: str) -> Material:
+        """All that was generated for the plant of that name."""
+        directory = self.directory / "plants" / name
+        names = (
+            material.HMAC_KEY,
+            material.TLS_CERTIFICATE,
+            material.TLS_KEY,
+            material.ISSUER,
+            material.JWT_PRIVATE,
+        )
+        return _read(directory, *(each for each in names if (directory / each).exists()))
+
     def generated(self, plant: Plant, now: datetime) -> Material:
         """What the Plant needs and brings no Secret for; made at the first call, the same ever after.
 

@@ -1,0 +1,141 @@
+"""``voke credentials``: what has to be registered at Voke for a plant, and the files to do it with."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from voke_cli.state import KnownPlant, State, StateError, default_directory
+
+FORMS = {
+    "hmac.key": "the HMAC secret: Voke admin, Plant, Security",
+    "tls.csr": "certificate request, CN = plant id: for Voke's CA to sign; give the result back as a Secret",
+    "tls.crt": "client certificate, signed by ca.crt",
+    "ca.crt": "root of tls.crt: for a broker that is to trust the fleet's own CA",
+    "jwt-public.der": "public key, PKCS#1 DER: for the broker's JWT plugin (SPKI would make every login fail)",
+    "jwt-public.pem": "the same key for people, SPKI PEM: not for the broker",
+}
+"""What each exported file is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What Voke has to know of one plant; no private key is among the files."""
+
+    plant: KnownPlant
+    facts: dict[str, str]
+    """For people and scripts; not secret."""
+    files: dict[str, bytes]
+    """By name; ``hmac.key`` is secret."""
+
+
+def credentials(
+    plant: Annotated[str | None, typer.Argument(help="Name of the Plant; left out: all are listed.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write what Voke wants into this directory (0700).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object; no key material.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Show what to register at Voke for the credentials that voke run has generated.
+
+    Key material is not printed; --export writes it. Exit status: 0 done, 1 not known or not writable.
+    """
+    directory = State(state or default_directory())
+    known = {each.name: each for each in directory.known()}
+    if plant is None:
+        _list(list(known.values()), as_json=as_json)
+        return
+    if plant not in known:
+        names = ", ".join(sorted(known)) or "none yet"
+        typer.echo(
+            f"{directory.directory} has no credentials of {plant!r} (it has: {names}). They are made by the "
+            "first voke run with that Plant; is --state the same?",
+            err=True,
+        )
+        raise typer.Exit(1)
+    try:
+        registration = describe(directory, known[plant])
+        if export is not None:
+            write(registration, export)
+    except (StateError, OSError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    _show(registration, export, as_json=as_json)
+
+
+def describe(state: State, plant: KnownPlant) -> Registration:
+    """What Voke has to know of a plant whose material is in ``state``."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    from voke_operator.credentials.material import certificate_request, jwt_public
+
+    held = state.material(plant.name)
+    facts = {"name": plant.name, "plantId": plant.plant_id, "method": plant.method}
+    files: dict[str, bytes] = {}
+    if "hmac.key" in held:
+        files["hmac.key"] = held["hmac.key"]
+    if "tls.crt" in held:
+        leaf = x509.load_pem_x509_certificate(held["tls.crt"])
+        facts["certificateSerial"] = f"{leaf.serial_number:x}"
+        facts["certificateSha256"] = leaf.fingerprint(SHA256()).hex()
+        facts["certificateNotAfter"] = f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+        files["tls.csr"] = certificate_request(plant.plant_id, held["tls.key"])
+        files |= {name: held[name] for name in ("tls.crt", "ca.crt")}
+    if "jwt-private.pem" in held:
+        key = load_pem_private_key(held["jwt-private.pem"], password=None)
+        assert isinstance(key, RSAPrivateKey)
+        files |= jwt_public(key)
+    return Registration(plant, facts, files)
+
+
+def write(registration: Registration, directory: Path) -> None:
+    """Write the files, each readable by its owner only; existing ones are replaced."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in registration.files.items():
+        path = directory / name
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+
+
+def _list(known: list[KnownPlant], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{"name": each.name, "plantId": each.plant_id, "method": each.method} for each in known]
+        typer.echo(json.dumps(rows))
+        return
+    for each in known:
+        typer.echo(f"{each.name}\t{each.plant_id}\t{each.method}")
+
+
+def _show(registration: Registration, export: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        answer: dict[str, Any] = {**registration.facts, "files": sorted(registration.files)}
+        if export is not None:
+            answer["exportedTo"] = str(export)
+        typer.echo(json.dumps(answer))
+        return
+    for key, value in registration.facts.items():
+        typer.echo(f"{key:20} {value}")
+    if not registration.files:
+        typer.echo("\nNothing was generated for this plant: all its credentials come from Secrets.")
+        return
+    typer.echo(f"\n{'Exported to ' + str(export) if export else 'To be exported with --export DIR'}:")
+    for name in registration.files:
+        typer.echo(f"  {name:16} {FORMS[name]}")
+    now = datetime.now(UTC)
+    expiry = registration.facts.get("certificateNotAfter")
+    if expiry is not None and datetime.fromisoformat(expiry) < now:
+        typer.echo("\nThe certificate has expired.", err=True)
