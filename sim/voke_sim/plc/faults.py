@@ -141,7 +141,7 @@ class MaxRegisters(Fault):
 
     def concerns(self, request: Request) -> bool:
         """Those that are too long."""
-        return request.table in ("holding", "input") and request.count > self.limit
+        return request.table in ("holding", "input") and request.quantity > self.limit
 
     def shape(self, plan: Plan) -> None:
         """Refuse."""

@@ -65,7 +65,7 @@ class Request(NamedTuple):
     function: int
     table: TableName
     address: int
-    count: int
+    quantity: int
     data: bytes
     """What is to be written: registers as on the wire, bits packed; empty for reads."""
 
@@ -77,7 +77,7 @@ class Request(NamedTuple):
     @property
     def last(self) -> int:
         """The highest address asked for."""
-        return self.address + self.count - 1
+        return self.address + self.quantity - 1
 
 
 def parse(unit: int, pdu: bytes) -> Request:
@@ -111,22 +111,22 @@ def execute(request: Request, bank: Bank) -> bytes:
     table: Registers | Bits | None = getattr(bank, request.table)
     if table is None:
         raise RequestError(ILLEGAL_FUNCTION)
-    if not table.covers(request.address, request.count):
+    if not table.covers(request.address, request.quantity):
         raise RequestError(ILLEGAL_ADDRESS)
     function = request.function
     if function <= READ_INPUT:
-        content = table.read(request.address, request.count)
+        content = table.read(request.address, request.quantity)
         return bytes((function, len(content))) + content
     if isinstance(table, Registers):
         table.write(request.address, request.data)
     else:
-        table.write(request.address, request.count, request.data)
+        table.write(request.address, request.quantity, request.data)
     if function == WRITE_REGISTER:
         second = int.from_bytes(request.data)
     elif function == WRITE_COIL:
         second = 0xFF00 if request.data[0] else 0
     else:
-        second = request.count
+        second = request.quantity
     return bytes((function,)) + request.address.to_bytes(2) + second.to_bytes(2)
 
 

@@ -204,7 +204,7 @@ class ModbusServer:
             raise RequestError(code)
         reply = execute(request, unit.bank)
         self.writes.append(
-            Write(self.now(), request.unit, request.table, request.address, request.count, request.data)
+            Write(self.now(), request.unit, request.table, request.address, request.quantity, request.data)
         )
         if unit.written is not None:
             unit.written(request)

@@ -55,7 +55,7 @@ class Signal:
     decimals: int | None = None
     scale_from: str | None = None
     invalid: int | None = None
-    """Bit pattern of "no value"; floats use NaN."""
+    """Bit pattern of "no value"; without one a float shows NaN, and anything else always has a value."""
     writable: Writable | None = None
     publish: bool = True
     unit: str | None = None
@@ -149,15 +149,7 @@ class DeviceMap:
             table.put_text(signal.address, str(value or ""), signal.length, byte_order=signal.byte_order)
         elif signal.type == "bool":
             table.put_bit(signal.address, signal.register_bit or 0, bool(value))
-        elif value is not None:
-            table.put(
-                signal.address,
-                signal.type,
-                self._raw(signal, value),
-                word_order=signal.word_order,
-                byte_order=signal.byte_order,
-            )
-        elif signal.invalid is not None:
+        elif value is None and signal.invalid is not None:
             table.put_pattern(
                 signal.address,
                 signal.registers,
@@ -166,7 +158,13 @@ class DeviceMap:
                 byte_order=signal.byte_order,
             )
         else:
-            table.put(signal.address, "float32" if signal.type == "float32" else "float64", math.nan)
+            table.put(
+                signal.address,
+                signal.type,
+                math.nan if value is None else self._raw(signal, value),
+                word_order=signal.word_order,
+                byte_order=signal.byte_order,
+            )
 
     def _seen(self, signal: Signal, value: Value) -> Value | None:
         if signal.type in ("string", "bool"):
@@ -188,13 +186,13 @@ class DeviceMap:
             and request.address <= signal.address
             and signal.address + signal.registers - 1 <= request.last
         ]
-        return found if sum(signal.registers for signal in found) == request.count else []
+        return found if sum(signal.registers for signal in found) == request.quantity else []
 
     def _wanted(self, signal: Signal, request: Request) -> float:
         """The value that a write asks for, in engineering units."""
         if signal.type == "string" or signal.type == "bool":  # noqa: PLR1714 - mypy narrows by == only
             raise TypeError(f"{signal.field} is a {signal.type}: only numbers are writable here")
-        written = Registers(request.count, first=request.address)
+        written = Registers(request.quantity, first=request.address)
         written.write(request.address, request.data)
         raw = written.get(
             signal.address, signal.type, word_order=signal.word_order, byte_order=signal.byte_order
