@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from voke_api.problems import ProblemClass
 from voke_api.resources.common import (
@@ -164,6 +165,14 @@ def _read_back_form(value: object) -> str:
     return "none" if isinstance(value, str) else "object"
 
 
+def _read_back(value: object) -> object:
+    if isinstance(value, str) and value != "none":
+        raise PydanticCustomError(
+            "voke_schema", "readBack is none, or an object with field, within, tolerance"
+        )
+    return value
+
+
 class ConstantWrite(Model):
     """A fixed value for a writable point."""
 
@@ -195,6 +204,7 @@ class CommandWrite(Ruled):
     read_back: Annotated[
         Annotated[ReadBack, Tag("object")] | Annotated[Literal["none"], Tag("none")],
         Discriminator(_read_back_form),
+        BeforeValidator(_read_back),
     ] = ReadBack()
     """How the write is confirmed; none for write-only registers."""
 
