@@ -150,7 +150,8 @@ class State:
 
     def _make(self, directory: Path) -> None:
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in reversed((directory, *directory.parents)):
+                path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StateError(f"cannot make {directory}: {error.strerror}; give another --state") from error
 

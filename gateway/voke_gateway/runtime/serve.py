@@ -6,7 +6,7 @@ import asyncio
 import resource
 import signal
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class Options:
     http_host: str
     http_port: int
     """0: a free one, which is logged."""
-    quota: Quota = Quota()
+    quota: Quota = field(default_factory=Quota)
     per_plant_metrics: bool = True
     per_connection_metrics: bool = False
 
