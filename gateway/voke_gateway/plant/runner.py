@@ -60,7 +60,7 @@ class PlantRunner:
         self._wall_clock = wall_clock
         self._random = random
         self._loop = asyncio.get_running_loop()
-
+        self._hmac_key = credentials.hmac_key
         self.connections = _open_connections(plant, drivers, wall_clock, random)
         self._open = set(self.connections)
         self.alarms = Alarms(plant, put=self._put, stats=self.stats, new_id=nonce)
@@ -106,6 +106,7 @@ class PlantRunner:
         self._read: set[str] = set()
         self._polling: dict[asyncio.Task[None], Poller] = {}
         self._linking: asyncio.Task[None] | None = None
+        self._stopping = False
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -116,7 +117,7 @@ class PlantRunner:
         if self.plant.suspend or self._stopped.is_set():
             await self._stopped.wait()
             return
-        self._linking = self._start("uplink", self.uplink.run)
+        self._linking = self._start("uplink", self._link)
         for poller in self._pollers:
             self._polling[self._start(f"poller of {poller.connection.name}", poller.run)] = poller
         try:
@@ -139,6 +140,7 @@ class PlantRunner:
         then stays in the store.
         """
         deadline = self._loop.time() + within
+        self._stopping = True
         self._ticker.stop()
         for poller in self._pollers:
             poller.stop()
@@ -152,9 +154,22 @@ class PlantRunner:
                 log.exception("uplink did not stop cleanly", plant=self.plant.name)
         self._stopped.set()
 
-    def renew(self, credentials: PlantCredentials) -> None:
-        """Use other credentials from now on; connections to PLCs are not touched."""
-        self.uplink.renew(credentials)
+    async def renew(self, credentials: PlantCredentials) -> None:
+        """Log in with other credentials from now on; connections to PLCs are not touched.
+
+        Returns when the first attempt with them has ended.
+
+        Raises:
+            ValueError: another HMAC key, with which commands could not be verified: that takes a new runner.
+        """
+        if credentials.hmac_key != self._hmac_key:
+            raise ValueError(f"plant {self.plant.name}: a new HMAC key takes a restart of the plant")
+        await self.uplink.renew(credentials)
+
+    async def _link(self) -> None:
+        await self.uplink.run()
+        if not self._stopping:
+            raise RuntimeError("the uplink ended though nobody stopped it")
 
     def _start(self, name: str, part: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
         supervised = supervise(name, part, plant=self.plant.name, random=self._random)
