@@ -298,7 +298,7 @@ class _Client(aiomqtt.Client):
 
     def _on_log(self, _client: PahoClient, _userdata: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
-            self.last_error = text
+            self.last_error = f"{text} {_alert_behind(self._client.socket())}"
 
     def _on_connect(
         self,
@@ -388,6 +388,16 @@ class _Client(aiomqtt.Client):
 
     def _write(self) -> None:
         self._client.loop_write()
+
+
+def _alert_behind(sock: Any) -> str:
+    """The TLS alert that waits unread if the broker hung up while we were still writing."""
+    try:
+        if sock is not None:
+            sock.recv(1)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _why(code: ReasonCode, *, from_broker: bool) -> Closed:
