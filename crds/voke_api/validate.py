@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -53,11 +53,6 @@ def validate(document: object) -> Resource | list[Problem]:
         message = "cannot be written as JSON (a cycle, nesting without end, or keys that are not text)"
         return [_problem((), message, kind=kind, name=name)]
     return [_explained(detail, document, model, kind, name) for detail in details if _is_own(detail, details)]
-
-
-def is_resource(result: Resource | list[Problem]) -> TypeGuard[Resource]:
-    """Whether :func:`validate` found nothing wrong."""
-    return not isinstance(result, list)
 
 
 def _unknown_kind(kind: object, name: str) -> Problem:
