@@ -1,1 +1,1 @@
-"""Modbus TCP."""
+"""Modbus TCP behind the driver seam."""

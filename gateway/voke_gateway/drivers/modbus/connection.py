@@ -1,0 +1,447 @@
+"""One Modbus TCP endpoint behind the driver seam: turns, connecting, and who is tried when.
+
+A pass reads the healthy units first and then probes at most one that was silent. A unit is healthy until it
+gives no reply. Two units in a row without a reply end the pass, for then it is more likely the endpoint; a
+pass without any reply ends the connection. If every unit was silent, the first reply makes all healthy again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Final
+
+from voke_api.resolved import ResolvedDevice
+from voke_api.resources.plant import Connection as ConnectionSpec
+from voke_gateway.clock import WallClock
+from voke_gateway.drivers.base import (
+    ConnectionState,
+    DeviceReading,
+    DeviceState,
+    Fault,
+    FaultKind,
+    PointWrite,
+    WriteRefusedError,
+    WriteUnknownError,
+    WriteUnreachableError,
+)
+from voke_gateway.drivers.modbus.backoff import BackOff
+from voke_gateway.drivers.modbus.client import Client
+from voke_gateway.drivers.modbus.encode import EncodeError, write_request
+from voke_gateway.drivers.modbus.frames import (
+    ConnectionLostError,
+    ExceptionCode,
+    ExceptionReplyError,
+    ExchangeError,
+    NotSentError,
+    Request,
+)
+from voke_gateway.drivers.modbus.lane import Lane
+from voke_gateway.drivers.modbus.reader import DeviceReader
+
+RECONNECT_FIRST: Final = 1.0
+RECONNECT_CAP: Final = 30.0
+PROBE_FIRST: Final = 1.0
+PROBE_CAP: Final = 60.0
+"""Bounds of the delays, in seconds, before connecting again and before a silent unit is probed."""
+SILENT_UNITS_END_A_PASS: Final = 2
+
+_PROBES_SHARE: Final = 0.8
+_LEAST_SHARE: Final = 0.2
+"""A probe may last until this much of the time between two passes is over, but always this much of it."""
+_SLOWER: Final = 1.1
+"""Passes that come later than before are believed slowly: one may have been left out because of us."""
+_NOT_DONE: Final = {
+    ExceptionCode.ILLEGAL_FUNCTION,
+    ExceptionCode.ILLEGAL_DATA_ADDRESS,
+    ExceptionCode.ILLEGAL_DATA_VALUE,
+    ExceptionCode.SERVER_DEVICE_BUSY,
+    ExceptionCode.NEGATIVE_ACKNOWLEDGE,
+    ExceptionCode.MEMORY_PARITY_ERROR,
+    ExceptionCode.GATEWAY_PATH_UNAVAILABLE,
+}
+"""Exceptions that say a write did not happen. 4, 5 and 0x0B are raised after work on it began or was passed on."""
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One unit id behind the endpoint."""
+
+    back_off: BackOff
+    states: list[DeviceState] = field(default_factory=list)
+    fault: Fault | None = None
+    """Why it is in back-off."""
+    probed_at: float = -math.inf
+    """Loop time."""
+    cut_short: bool = False
+    """Its last request was given less than the whole time-out, so that a late reply is a sign of life."""
+
+    def failed(self, fault: Fault, now: float) -> None:
+        self.fault = fault
+        self.back_off.failed(now)
+        for state in self.states:
+            state.in_back_off = True
+
+    def succeeded(self) -> None:
+        self.fault = None
+        self.back_off.succeeded()
+        for state in self.states:
+            state.in_back_off = False
+
+
+@dataclass(slots=True)
+class _Device:
+    """One device, its unit and what reads it."""
+
+    device: ResolvedDevice
+    unit: _Unit
+    state: DeviceState
+    reader: DeviceReader
+
+
+class ModbusTcpConnection:
+    """Implements :class:`voke_gateway.drivers.base.Connection`.
+
+    Every request gets the connection's ``timeout``, connecting included, except the probe of a silent unit:
+    that gives way to the next pass, as far as the rhythm of the passes so far tells when it will come.
+    """
+
+    def __init__(
+        self,
+        spec: ConnectionSpec,
+        devices: Sequence[ResolvedDevice],
+        *,
+        wall_clock: WallClock,
+        random: Random,
+    ) -> None:
+        assert spec.modbus_tcp is not None
+        self._name = spec.name
+        self._spec = spec.modbus_tcp
+        self._wall_clock = wall_clock
+        self._state = ConnectionState()
+        self._lane = Lane()
+        self._client: Client | None = None
+        self._closed = False
+        self._users = 0
+        self._endpoint = BackOff(RECONNECT_FIRST, RECONNECT_CAP, random)
+        self._tried_at = -math.inf
+        self._connect_error = ""
+        self._units: dict[int, _Unit] = {}
+        self._devices: dict[str, _Device] = {}
+        self._silent: set[int] = set()
+        """Units that gave no reply in this pass, since the last reply of any."""
+        self._answered = False
+        """Something has replied in this pass."""
+        self._dropped = False
+        """In this pass a new connection ended before it had carried a reply."""
+        self._polled_at = -math.inf
+        self._rhythm = math.inf
+        """Seconds from one pass to the next."""
+        for device in devices:
+            self._add(device, random)
+
+    def _add(self, device: ResolvedDevice, random: Random) -> None:
+        unit = self._units.get(device.unit_id)
+        if unit is None:
+            unit = self._units[device.unit_id] = _Unit(BackOff(PROBE_FIRST, PROBE_CAP, random))
+        state = self._state.devices[device.external_id] = DeviceState()
+        unit.states.append(state)
+        reader = DeviceReader(
+            device,
+            ask=partial(self._ask, device, urgent=False),
+            ask_now=partial(self._ask, device, urgent=True),
+            random=random,
+        )
+        self._devices[device.external_id] = _Device(device, unit, state, reader)
+
+    @property
+    def name(self) -> str:
+        """The name given in the Plant."""
+        return self._name
+
+    @property
+    def state(self) -> ConnectionState:
+        """Live; the caller only reads it."""
+        return self._state
+
+    def awaited(self, devices: Iterable[str]) -> frozenset[str]:
+        """Those that a snapshot should wait for."""
+        if self._endpoint.active:
+            return frozenset()
+        return frozenset(name for name in devices if not self._devices[name].unit.back_off.active)
+
+    async def poll(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
+        """Read the healthy devices, then probe at most one of the others."""
+        now = asyncio.get_running_loop().time()
+        self._rhythm = min(now - self._polled_at, _SLOWER * self._rhythm)
+        self._polled_at = now
+        self._silent.clear()
+        self._answered = self._dropped = False
+        healthy: list[_Device] = []
+        to_probe: list[_Device] = []
+        for name in devices:
+            one = self._devices[name]
+            if not one.unit.back_off.active:
+                healthy.append(one)
+            elif one.unit.back_off.due(now):
+                to_probe.append(one)
+        self._users += 1
+        try:
+            for one in healthy:
+                await self._visit(one, deliver)
+            if to_probe and not self._silent:
+                await self._probe(to_probe, deliver)
+            if not self._answered and (self._silent or self._dropped):
+                await self._give_up()
+        finally:
+            await self._leave()
+
+    async def _visit(self, one: _Device, deliver: Callable[[DeviceReading], None]) -> None:
+        if one.unit.back_off.active:  # since another device of the unit was tried in this pass
+            self._deliver(one, self._unread(one, one.unit.fault), deliver)
+        elif len(self._silent) >= SILENT_UNITS_END_A_PASS:
+            units = " and ".join(map(str, sorted(self._silent)))
+            fault = Fault(FaultKind.UNREACHABLE, f"not tried, because units {units} gave no reply")
+            self._deliver(one, self._unread(one, fault), deliver)
+        else:
+            await self._read(one, deliver, self._spec.timeout)
+
+    async def _probe(self, candidates: Sequence[_Device], deliver: Callable[[DeviceReading], None]) -> None:
+        """Try the device whose unit has waited longest, for as long as does not make the next pass late."""
+        now = asyncio.get_running_loop().time()
+        if self._client is None and self._endpoint.active and not self._endpoint.due(now):
+            return
+        one = min(candidates, key=lambda one: one.unit.probed_at)
+        one.unit.probed_at = now
+        left = _PROBES_SHARE * self._rhythm - (now - self._polled_at)
+        within = min(self._spec.timeout, max(left, _LEAST_SHARE * self._rhythm))
+        one.unit.cut_short = within < self._spec.timeout
+        await self._read(one, deliver, within)
+
+    async def _give_up(self) -> None:
+        """Nothing replied in this pass: the next one starts with a new connection."""
+        if self._dropped:
+            self._connect_error = self._state.last_error
+            self._endpoint.failed(asyncio.get_running_loop().time())
+        await self._hang_up()
+
+    async def _read(
+        self,
+        one: _Device,
+        deliver: Callable[[DeviceReading], None],
+        within: float,
+    ) -> None:
+        reading = DeviceReading(one.device.external_id, 0.0)
+        failure = await one.reader.read(reading, within)
+        reading.started_at = reading.started_at or self._wall_clock()
+        if failure is not None:
+            reading.fault = failure.fault
+            if not isinstance(failure, NotSentError):
+                one.unit.failed(failure.fault, asyncio.get_running_loop().time())
+        one.state.bad_points = one.reader.memory.faults
+        self._deliver(one, reading, deliver)
+
+    def _unread(self, one: _Device, fault: Fault | None) -> DeviceReading:
+        return DeviceReading(one.device.external_id, self._wall_clock(), fault=fault)
+
+    def _deliver(
+        self, one: _Device, reading: DeviceReading, deliver: Callable[[DeviceReading], None]
+    ) -> None:
+        one.state.fault = reading.fault
+        if reading.fault is None:
+            one.state.last_success_at = self._state.last_success_at = self._wall_clock()
+        deliver(reading)
+
+    async def read(self, device: str, fields: Sequence[str]) -> DeviceReading:
+        """Read some points now."""
+        reading = DeviceReading(device, 0.0)
+        self._users += 1
+        try:
+            await self._devices[device].reader.read_fields(fields, reading, self._spec.timeout)
+        finally:
+            await self._leave()
+        reading.started_at = reading.started_at or self._wall_clock()
+        return reading
+
+    def check_write(self, write: PointWrite) -> None:
+        """See that the value can be sent as it is."""
+        self._write_request(write)
+
+    async def write(self, write: PointWrite) -> None:
+        """Write one point now; never repeated."""
+        request = self._write_request(write)
+        self._users += 1
+        try:
+            device = self._devices[write.device].device
+            await self._exchange(device, request, None, self._spec.timeout, urgent=True)
+        except NotSentError as error:
+            raise WriteUnreachableError(str(error)) from None
+        except ExceptionReplyError as error:
+            kind = WriteRefusedError if error.code in _NOT_DONE else WriteUnknownError
+            raise kind(str(error)) from None
+        except ExchangeError as error:
+            raise WriteUnknownError(str(error)) from None
+        finally:
+            await self._leave()
+
+    async def close(self) -> None:
+        """Let the request in flight end, then close the socket."""
+        self._closed = True
+        await self._hang_up()
+
+    def _write_request(self, write: PointWrite) -> Request:
+        one = self._devices[write.device]
+        point = one.device.point(write.field)
+        exponent = one.reader.exponents.get(point.scale_from or "")
+        try:
+            return write_request(one.device.unit_id, point, write.value, one.device.limits, exponent=exponent)
+        except EncodeError as error:
+            raise WriteRefusedError(str(error)) from None
+
+    async def _ask(
+        self,
+        device: ResolvedDevice,
+        request: Request,
+        reading: DeviceReading,
+        within: float,
+        *,
+        urgent: bool,
+    ) -> bytes:
+        """A read; repeated once if the connection had grown stale."""
+        try:
+            return await self._exchange(device, request, reading, within, urgent=urgent)
+        except ConnectionLostError as error:
+            if not error.answered_before:
+                raise
+        return await self._exchange(device, request, reading, within, urgent=urgent)
+
+    async def _exchange(
+        self,
+        device: ResolvedDevice,
+        request: Request,
+        reading: DeviceReading | None,
+        within: float,
+        *,
+        urgent: bool,
+    ) -> bytes:
+        """Take a turn, connect if need be, and make one request."""
+        pause = 0.0
+        await self._lane.acquire(urgent=urgent)
+        try:
+            client = self._client
+            if client is None or not client.open:
+                client, spent = await self._connect(urgent=urgent)
+                within = min(within, max(self._spec.timeout - spent, 0.0))
+            if reading is not None and not reading.started_at:
+                reading.started_at = self._wall_clock()
+            pause = device.limits.pause
+            self._state.requests += 1
+            data = await client.request(request, within)
+        except ExchangeError as error:
+            self._note(error, device.unit_id)
+            raise
+        finally:
+            self._lane.release(pause)
+        self._replied(device.unit_id)
+        return data
+
+    async def _connect(self, *, urgent: bool) -> tuple[Client, float]:
+        """A new connection, never a second one, and the seconds that it took."""
+        if self._closed:
+            raise NotSentError("the connection is closed")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        wait = self._endpoint.until - started
+        if wait > 0 and not (urgent and started - self._tried_at >= RECONNECT_FIRST):
+            raise NotSentError(f"{self._connect_error}; next try in {math.ceil(wait)} s")
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+        self._tried_at = started
+        spec = self._spec
+        try:
+            client = await Client.connect(
+                spec.host, spec.port, within=spec.timeout, late=self._late, lost=self._lost
+            )
+        except NotSentError as error:
+            self._state.request_errors += 1
+            self._connect_error = str(error)
+            self._endpoint.failed(loop.time())
+            raise
+        self._client = client
+        self._state.connected = True
+        self._state.connects += 1
+        spent = loop.time() - started
+        if spec.settle_after_connect:
+            await asyncio.sleep(spec.settle_after_connect)
+        return client, spent
+
+    def _note(self, error: ExchangeError, unit_id: int) -> None:
+        self._state.last_error = str(error)
+        if isinstance(error, NotSentError):
+            return
+        self._state.request_errors += 1
+        if isinstance(error, ConnectionLostError):
+            self._dropped = self._dropped or not error.answered_before
+            self._silent.add(unit_id)
+        elif error.kind is FaultKind.TIMEOUT:
+            self._silent.add(unit_id)
+        elif error.kind is FaultKind.NO_UNIT:
+            self._endpoint_lives()
+        else:
+            self._replied(unit_id)
+
+    def _replied(self, unit_id: int) -> None:
+        self._endpoint_lives()
+        if self._units[unit_id].back_off.failures:
+            self._revive(unit_id)
+
+    def _endpoint_lives(self) -> None:
+        self._answered = True
+        if self._silent:
+            self._silent.clear()
+        if self._endpoint.failures:
+            self._endpoint.succeeded()
+
+    def _revive(self, unit_id: int) -> None:
+        """End a unit's back-off; that of all units if all were silent, for then it was the endpoint."""
+        units = self._units.values()
+        everyone = all(unit.back_off.active for unit in units)
+        for unit in units if everyone else (self._units[unit_id],):
+            unit.succeeded()
+
+    def _late(self, unit_id: int) -> None:
+        self._state.late_replies += 1
+        unit = self._units.get(unit_id)
+        if unit is not None and unit.cut_short and unit.back_off.active:
+            self._revive(unit_id)
+
+    def _lost(self) -> None:
+        self._state.connected = False
+
+    async def _leave(self) -> None:
+        """A poll, read or write has ended."""
+        self._users -= 1
+        if self._spec.close_after_poll and not self._users:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """Close the connection, if there is one, when the request in flight has ended."""
+        await self._lane.acquire(urgent=True)
+        try:
+            if self._client is not None:
+                await self._client.close()
+                self._client = None
+        finally:
+            self._lane.release()
+
+
+def open_modbus_tcp(
+    spec: ConnectionSpec, devices: Sequence[ResolvedDevice], *, wall_clock: WallClock, random: Random
+) -> ModbusTcpConnection:
+    """Implements :class:`voke_gateway.drivers.base.OpenConnection`."""
+    return ModbusTcpConnection(spec, devices, wall_clock=wall_clock, random=random)
