@@ -56,6 +56,8 @@ class SimulatedPlc:
         """Devices whose reading is delivered twice, which no driver may do."""
         self.crash: Exception | None = None
         """Raised out of the next pass, then forgotten."""
+        self.undecided: Exception | None = None
+        """Raised whenever the connection is asked whom to await."""
         self.passes: list[tuple[float, tuple[str, ...]]] = []
         """Loop time and devices of every pass, for single tests (kept short)."""
         self.reads: Counter[str] = Counter()
@@ -90,6 +92,8 @@ class SimulatedConnection:
         plc.opened += 1
 
     def awaited(self, devices: Iterable[str]) -> frozenset[str]:
+        if self._plc.undecided is not None:
+            raise self._plc.undecided
         if self._endpoint_retry.failures:
             return frozenset()
         return frozenset(device for device in devices if device not in self._retries)

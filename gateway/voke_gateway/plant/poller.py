@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from voke_api.resolved import ResolvedDevice
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import Connection, DeviceReading, Fault, FaultKind
 from voke_gateway.plant.assemble import Pass
 from voke_gateway.plant.schedule import Tick
 
+log = structlog.get_logger()
+
 
 class Poller(Pass):
     """Polls one connection whenever it is given a turn; a task that lives as long as the plant.
 
-    A task per connection costs two thirds of a task per pass, and a driver that crashes ends its own poller
-    only. While it is restarted the connection counts as busy.
+    That is cheaper than a task per pass, and a driver that crashes ends its own poller only. While it is
+    restarted the connection counts as busy.
     """
 
     __slots__ = (
@@ -74,7 +78,10 @@ class Poller(Pass):
         """Begin a pass; only when not busy."""
         assert self._turn is not None
         self._owed.difference_update(devices)
-        self.awaited = set(self.connection.awaited(devices))
+        try:
+            self.awaited = set(self.connection.awaited(devices))
+        except Exception:
+            log.exception("driver failed", connection=self.connection.name)
         self._turn.set_result(devices)
         self._turn = None
 

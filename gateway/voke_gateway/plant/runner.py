@@ -145,14 +145,19 @@ class PlantRunner:
         for poller in self._pollers:
             poller.stop()
         if self._linking is not None and not self._stopped.is_set():
-            await asyncio.gather(self._commands.stop(within / 4), self._passes_end(within / 4))
-            await asyncio.gather(self._close_connections(within / 4), self._passes_end(within / 4))
+            share = within / 4
+            await asyncio.gather(self._ended("commands", self._commands.stop(share)), self._passes_end(share))
+            await asyncio.gather(self._close_connections(share), self._passes_end(share))
             self._assembly.flush()
-            try:
-                await self.uplink.stop(max(0.0, deadline - self._loop.time()))
-            except Exception:
-                log.exception("uplink did not stop cleanly", plant=self.plant.name)
+            await self._ended("uplink", self.uplink.stop(max(0.0, deadline - self._loop.time())))
         self._stopped.set()
+
+    async def _ended(self, name: str, stopping: Coroutine[None, None, None]) -> None:
+        """A part that cannot even stop must not keep the others from it."""
+        try:
+            await stopping
+        except Exception:
+            log.exception("part did not stop cleanly", part=name, plant=self.plant.name)
 
     async def renew(self, credentials: PlantCredentials) -> None:
         """Log in with other credentials from now on; connections to PLCs are not touched.
@@ -195,8 +200,8 @@ class PlantRunner:
 
     def _observe(self, poller: Poller, reading: DeviceReading) -> None:
         """Take in a reading. Runs inside the driver's pass, so a fault of ours must not get out."""
-        self._count(reading)
         try:
+            self._count(reading)
             try:
                 self.alarms.observe(reading, self._loop.time())
             finally:
