@@ -1,0 +1,270 @@
+"""A private mosquitto with Voke's three TLS listeners, and a fourth for Voke's own side.
+
+It runs on loopback, on free ports, from one directory that holds its configuration, its users and its
+log, and it ends with the process that started it. Works with mosquitto 2.0.11 and later 2.0 releases.
+
+What SIGHUP reloads (read in the sources of 2.0.11 and 2.0.21, and tested): password files, access rules
+and, because the mTLS listener has a CRL file, that listener's CA bundle and CRLs. Sessions stay, except
+those whose login would now be refused. No registration needs a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from voke_sim.voke.access import JwtKeys
+from voke_sim.voke.files import Files, write_private
+from voke_sim.voke.pki import BROKER_ADDRESS
+
+HOST = "localhost"
+
+MESSAGE_SIZE_LIMIT = 8192
+"""Bytes of payload; a longer message is answered with PUBACK 0x95 (protocol §7)."""
+
+_START_WITHIN = 15.0
+_RELOAD_WITHIN = 10.0
+_STOP_WITHIN = 10.0
+_LOOK_AGAIN = 0.005
+_ATTEMPTS = 5
+"""A free port can be taken by somebody else before mosquitto has it."""
+
+# The kernel ends the broker with its parent, so that no crash leaves an orphan behind. Set in a small
+# process that then becomes mosquitto: code between fork and exec is unsafe in a process with threads.
+_END_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class BrokerError(RuntimeError):
+    """mosquitto is missing, or did not do what it was told; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP ports of the listeners."""
+
+    mtls: int
+    jwt: int
+    password: int
+    ingest: int
+    """Voke's own side, not for plants."""
+
+    def all(self) -> tuple[int, ...]:
+        """Every one of them."""
+        return (self.mtls, self.jwt, self.password, self.ingest)
+
+
+def find_mosquitto() -> Path:
+    """The broker on PATH or where Debian puts it.
+
+    Raises:
+        BrokerError: there is none; the message says what to install.
+    """
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise BrokerError("mosquitto was not found: apt-get install mosquitto")
+    return Path(found)
+
+
+def render_configuration(files: Files, ports: Ports, *, plugin: Path, jwt_keys: JwtKeys) -> str:
+    """mosquitto.conf. Only options that 2.0.11 has, and that later 2.0 releases still have."""
+    tls = f"certfile {files.broker_certificate}\nkeyfile {files.broker_key}\nallow_anonymous false\n"
+    jwt_option = (
+        f"key_directory {files.jwt_keys}" if jwt_keys == "per-plant" else f"key_file {files.jwt_listener_key}"
+    )
+    # As root, mosquitto would otherwise become a user that cannot read the directory.
+    user = "user root\n" if os.geteuid() == 0 else ""
+    return (
+        f"{user}"
+        "per_listener_settings true\n"
+        "persistence true\n"
+        f"persistence_location {files.directory}/\n"
+        f"persistence_file {files.memory.name}\n"
+        f"message_size_limit {MESSAGE_SIZE_LIMIT}\n"
+        "max_queued_messages 100000\n"
+        "set_tcp_nodelay true\n"
+        "sys_interval 0\n"
+        "log_dest stderr\n"
+        "log_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
+        "log_timestamp_format %Y-%m-%dT%H:%M:%S\n"
+        f"\nlistener {ports.mtls} {BROKER_ADDRESS}\n{tls}"
+        f"cafile {files.client_cas}\n"
+        f"crlfile {files.client_crls}\n"
+        "require_certificate true\n"
+        "use_identity_as_username true\n"
+        f"acl_file {files.identity_access}\n"
+        f"\nlistener {ports.jwt} {BROKER_ADDRESS}\n{tls}"
+        f"plugin {plugin}\n"
+        f"plugin_opt_{jwt_option}\n"
+        f"acl_file {files.identity_access}\n"
+        f"\nlistener {ports.password} {BROKER_ADDRESS}\n{tls}"
+        f"password_file {files.plant_passwords}\n"
+        f"acl_file {files.plant_access}\n"
+        f"\nlistener {ports.ingest} {BROKER_ADDRESS}\n{tls}"
+        f"password_file {files.ingest_passwords}\n"
+        f"acl_file {files.ingest_access}\n"
+    )
+
+
+class Broker:
+    """One mosquitto process, which may be ended and started again on the same ports."""
+
+    ports: Ports
+
+    def __init__(
+        self, files: Files, *, plugin: Path, jwt_keys: JwtKeys = "per-plant", mosquitto: Path | None = None
+    ) -> None:
+        self._files = files
+        self._plugin = plugin
+        self._jwt_keys = jwt_keys
+        self._mosquitto = mosquitto or find_mosquitto()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reloading = asyncio.Lock()
+        self._reloads_wanted = 0
+        self._reloads_done = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running broker."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process is not None else None
+
+    async def start(self) -> None:
+        """Choose free ports and start; returns when every listener accepts connections.
+
+        Raises:
+            BrokerError: it did not come up.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            self.ports = _free_ports()
+            configuration = render_configuration(
+                self._files, self.ports, plugin=self._plugin, jwt_keys=self._jwt_keys
+            )
+            write_private(self._files.configuration, configuration)
+            try:
+                await self._launch()
+            except BrokerError as error:
+                if "Address already in use" not in str(error) or attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
+
+    async def stop(self) -> None:
+        """End it in order: it saves its sessions, and does not send their wills. Idempotent."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it as a power cut would: what it has not saved is lost."""
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Stop (if it runs) and start again on the same ports.
+
+        Raises:
+            BrokerError: it did not come up, for instance because somebody took a port meanwhile.
+        """
+        await self.stop()
+        await self._launch()
+
+    async def reload(self) -> None:
+        """Have the files read again; returns when that is done. Calls at the same time share a reload.
+
+        Raises:
+            BrokerError: the broker does not run or did not answer.
+        """
+        self._reloads_wanted += 1
+        mine = self._reloads_wanted
+        async with self._reloading:
+            if self._reloads_done >= mine:
+                return
+            covered = self._reloads_wanted
+            if self.pid is None:
+                return  # It reads everything when it starts.
+            said_before = self._files.log.stat().st_size
+            os.kill(self.pid, signal.SIGHUP)
+            # The broker has one thread: whoever connects after this line was written meets the new files.
+            await self._until(
+                lambda: "Reloading config." in self.log_text(said_before), _RELOAD_WITHIN, "did not reload"
+            )
+            self._reloads_done = covered
+
+    def log_text(self, offset: int = 0) -> str:
+        """What the broker has logged, from a byte offset on."""
+        with self._files.log.open("rb") as log:
+            log.seek(offset)
+            return log.read().decode(errors="replace")
+
+    async def _launch(self) -> None:
+        with self._files.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, str(os.getpid()),
+                str(self._mosquitto), "-c", str(self._files.configuration),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+        waiting = set(self.ports.all())
+
+        def all_accept() -> bool:
+            waiting.difference_update([port for port in waiting if _accepts(port)])
+            return not waiting
+
+        try:
+            await self._until(all_accept, _START_WITHIN, "did not start")
+        except BrokerError:
+            await self.kill()
+            raise
+
+    async def _until(self, condition: Callable[[], bool], within: float, problem: str) -> None:
+        try:
+            async with asyncio.timeout(within):
+                while not condition():
+                    if self.pid is None:
+                        raise BrokerError(f"mosquitto ended and {problem}; its log ends:\n{self._log_end()}")
+                    await asyncio.sleep(_LOOK_AGAIN)
+        except TimeoutError:
+            raise BrokerError(
+                f"mosquitto {problem} within {within:g} s; its log ends:\n{self._log_end()}"
+            ) from None
+
+    async def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_WITHIN)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def _log_end(self) -> str:
+        return "\n".join(self.log_text().splitlines()[-15:])
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((BROKER_ADDRESS, port)) == 0
+
+
+def _free_ports() -> Ports:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for sock in held:
+            sock.bind((BROKER_ADDRESS, 0))
+        mtls, jwt, password, ingest = (int(sock.getsockname()[1]) for sock in held)
+    return Ports(mtls=mtls, jwt=jwt, password=password, ingest=ingest)
