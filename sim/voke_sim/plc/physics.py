@@ -123,8 +123,8 @@ class Battery:
 
     capacity: float = 40_000.0
     """Watt-hours."""
-    max_charge: float = 50_000.0
-    max_discharge: float = 50_000.0
+    max_charge: float = 50_000
+    max_discharge: float = 50_000
     ramp: float = 20_000.0
     """Watts per second."""
     setpoint: float = 0.0

@@ -1,0 +1,1 @@
+"""``voke demo``: simulated plants, a local Voke, and the real gateway between them."""
