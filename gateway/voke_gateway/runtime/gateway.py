@@ -132,6 +132,14 @@ class Gateway:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for each in running:
+            plant = each.runner.plant.name
+            log.info(
+                "plant stopped",
+                plant=plant,
+                undelivered=self._store.state(plant).messages,
+                **{f"delivered_{kind}": count for kind, count in each.runner.stats.delivered.items()},
+            )
         if self._lag_watch is not None:
             self._lag_watch.cancel()
             await asyncio.gather(self._lag_watch, return_exceptions=True)
