@@ -101,13 +101,18 @@ async def _log_in(login: Login, sock: ssl.SSLSocket, deadline: float) -> Aiomqtt
             await client.open()
         async with within(deadline, f"{where} did not answer the subscription in time"):
             await client.subscribe_all(login.subscribe)
-    except SessionLostError as error:
-        problem = early_end_problem(client.last_error, present_certificate=login.present_certificate)
-        raise ConnectFailedError(f"{where}: {problem}") from error
-    except BaseException:
+    except BaseException as error:
         client.drop(Closed(CloseReason.LOCAL, "the login was abandoned"))
+        if isinstance(error, SessionLostError):
+            raise ConnectFailedError(f"{where}: {_early_end(client, login, error.closed)}") from error
         raise
     return AiomqttSession(client)
+
+
+def _early_end(client: _Client, login: Login, closed: Closed) -> str:
+    if client.connected:
+        return f"the connection ended before the subscription was answered ({closed.detail})"
+    return early_end_problem(client.last_error, present_certificate=login.present_certificate)
 
 
 class AiomqttSession:
@@ -193,6 +198,8 @@ class _Client(aiomqtt.Client):
         self._unacknowledged: dict[int, object] = {}
         self._acknowledgements: dict[int, asyncio.Future[int]] = {}
         self._timer: asyncio.Handle | None = None
+        self.connected = False
+        """There was a CONNACK without failure code, at some time."""
         self.last_error = ""
         """What paho said last about the connection, until CONNACK."""
         self.receive_maximum = _DEFAULT_RECEIVE_MAXIMUM
@@ -211,12 +218,12 @@ class _Client(aiomqtt.Client):
             SessionLostError: the connection ended first.
         """
         sock: Any = self._socket
-        self._socket = None
         self._client._create_socket = lambda: sock  # type: ignore[method-assign] # noqa: SLF001
         try:
             self._client_connect()
         finally:
-            del self._client._create_socket  # noqa: SLF001 # the socket now belongs to paho alone
+            del self._client._create_socket  # noqa: SLF001
+        self._socket = None  # it belongs to paho now
         try:
             await self._connected
         except aiomqtt.MqttCodeError as error:
@@ -245,7 +252,7 @@ class _Client(aiomqtt.Client):
             return acknowledgement
         info = self._client.publish(topic, payload, 1, retain)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:  # packet ids ran out; a new session has them all
-            self.drop(Closed(CloseReason.LOCAL, f"paho: {info.rc.name}"))
+            self.drop(Closed(CloseReason.PROTOCOL, f"paho: {info.rc.name}"))
         if self.ended.done():
             _fail(acknowledgement, SessionLostError(self.ended.result()))
         else:
@@ -312,6 +319,7 @@ class _Client(aiomqtt.Client):
         if self._connected.done() and not self._connected.cancelled() and self._connected.exception():
             return
         self._client.on_log = None
+        self.connected = True
         self.session_present = flags.session_present
         self.receive_maximum = getattr(properties, "ReceiveMaximum", _DEFAULT_RECEIVE_MAXIMUM)
         if self._client.keepalive and self._timer is None:

@@ -181,9 +181,11 @@ async def test_a_connection_lost_during_the_subscription() -> None:
     async def script(client: Conversation) -> None:
         await client.welcome()
         await client.receive()
+        await client.send(b"\xe0\x01\x8b")
 
     async with scripted_peer(script) as peer:
-        with pytest.raises(ConnectFailedError):
+        problem = r"before the subscription was answered \(Server shutting down\)"
+        with pytest.raises(ConnectFailedError, match=problem):
             await AiomqttConnector().connect(peer.login(subscribe=("cpi/a/command",)))
 
 
@@ -247,3 +249,55 @@ async def test_a_packet_in_crumbs_is_put_together() -> None:
             message.acknowledge()
             break
         await session.close()
+
+
+async def test_a_fleet_that_reconnects_shakes_hands_a_few_at_a_time() -> None:
+    inside, most = 0, 0
+
+    async def script(client: Conversation) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await client.receive()
+        await asyncio.sleep(0.01)
+        inside -= 1
+        await client.send(CONNACK)
+        await client.until_client_leaves()
+
+    async with scripted_peer(script) as peer:
+        connector = AiomqttConnector(connects_at_once=3)
+        logins = [peer.login(client_id=f"c{number}") for number in range(12)]
+        for session in await asyncio.gather(*map(connector.connect, logins)):
+            await session.close()
+    assert most == 3
+
+
+async def test_packet_ids_wrap_around() -> None:
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        while packet := await client.receive():
+            await client.send(b"\x40\x02" + packet[3 + len(TELEMETRY) : 5 + len(TELEMETRY)])
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        session._client._client._last_mid = 65_530
+        codes = await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in range(20)))
+        assert codes == [0] * 20
+        await session.close()
+
+
+async def test_a_packet_id_that_is_still_taken_ends_the_session() -> None:
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        await client.until_client_leaves()
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        abandoned = asyncio.create_task(session.publish(TELEMETRY, b"{}"))
+        await asyncio.sleep(0)
+        session._client._client._last_mid = 0
+        with pytest.raises(SessionLostError):
+            await session.publish(TELEMETRY, b"{}")
+        with pytest.raises(SessionLostError):
+            await abandoned
+        assert (await session.closed()).reason is CloseReason.PROTOCOL

@@ -96,6 +96,16 @@ def test_the_system_trust_store_is_read_once(credentials: PlantCredentials) -> N
     assert id(contexts.context_for(system, present_certificate=False)) == first
 
 
+def test_the_system_trust_store_may_be_named_by_the_environment(
+    credentials: PlantCredentials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert credentials.broker_ca
+    (tmp_path / "roots.pem").write_bytes(credentials.broker_ca)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    context = TlsContexts().context_for(replace(credentials, broker_ca=None), present_certificate=True)
+    assert context.get_ca_certs()[0]["subject"] == ((("commonName", "Test Root"),),)
+
+
 def test_the_private_key_is_never_put_where_others_can_read_it(
     credentials: PlantCredentials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
