@@ -67,7 +67,7 @@ class Documents:
 def read_documents(paths: Sequence[FilePath]) -> Documents:
     """Read all that ``paths`` hold. Never raises for what is in the files, or for a file that is not there."""
     documents = Documents()
-    for path in paths:
+    for path in dict.fromkeys(paths):
         for file, text in _texts(path, documents.problems):
             count = 0
             for document in read_yaml(text):

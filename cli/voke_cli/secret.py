@@ -21,6 +21,8 @@ class Secret:
     namespace: str
     labels: Mapping[str, str]
     data: Mapping[str, bytes]
+    places: Mapping[str, Path]
+    """Where each key of ``data`` is in the document."""
 
     def __repr__(self) -> str:
         return f"Secret({self.name!r}, keys={sorted(self.data)})"
@@ -36,7 +38,8 @@ def read_secret(document: Mapping[str, Any], name: str) -> Secret | list[Problem
     if faults:
         return [Problem(path=path, kind="Secret", name=name, message=message) for path, message in faults]
     data = {str(path[-1]): content for path, content in entries if isinstance(content, bytes)}
-    return Secret(name, str(metadata.get("namespace") or "default"), labels, data)
+    places = {str(path[-1]): path for path, _ in entries}
+    return Secret(name, str(metadata.get("namespace") or "default"), labels, data, places)
 
 
 def _frame(document: Mapping[str, Any], name: str, labels: object) -> Iterator[tuple[Path, str]]:

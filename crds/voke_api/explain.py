@@ -23,6 +23,7 @@ from voke_api.resources.common import (
     format_duration,
     listed,
 )
+from voke_api.resources.points import from_data_sheet
 
 BOUNDS: Final = {
     "greater_than_equal": ("ge", "at least"),
@@ -149,7 +150,11 @@ def _wrong_form(error: _Error) -> str:
 def _out_of_bounds(error: _Error) -> str:
     key, words = BOUNDS[error.code]
     bound = error.context[key]
-    return f"must be {words} {format_duration(bound) if isinstance(error.given, str) else str(bound).removesuffix('.0')}"
+    place = (
+        from_data_sheet(error.given) if error.path[-1] == "address" and isinstance(error.given, int) else None
+    )
+    hint = f"; did you mean table {place[0]}, address {place[1]}?" if place is not None else ""
+    return f"must be {words} {format_duration(bound) if isinstance(error.given, str) else str(bound).removesuffix('.0')}{hint}"
 
 
 def _wrong_size(error: _Error) -> str:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 Path = tuple[str | int, ...]
 """Keys and list indexes from the document's root, as written in the file (camelCase)."""
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dotted(path: Path) -> str:
+    """A path for people: ``spec.devices[0].unitId``, ``stringData["hmac.key"]``."""
+    text = ""
+    for step in path:
+        if isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step, ensure_ascii=False)}]"
+    return text
 
 
 class ProblemClass(StrEnum):

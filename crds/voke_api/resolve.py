@@ -112,16 +112,16 @@ def _promises(plant: Plant) -> Iterator[tuple[str, Path]]:
         yield "heartbeats", ("spec", "heartbeats")
     for name, command in plant.spec.commands.items():
         if command.revert_after is not None:
-            yield f"{name}'s revertAfter", ("spec", "commands", name, "revertAfter")
+            yield f"revertAfter of {name}", ("spec", "commands", name, "revertAfter")
 
 
 def _inactive(plant: Plant) -> Iterator[Problem]:
-    for what, path in _promises(plant):
+    for _, path in _promises(plant):
         yield Problem(
             path=path,
             severity=Severity.WARNING,
-            message=f"{what}: not active in this version, so the plant runs read-only: commands that write "
-            "are refused; take it out to allow writes without it",
+            message="not active in this version, so the plant runs read-only and refuses commands "
+            "that write; to allow writes without it, take it out",
         )
 
 

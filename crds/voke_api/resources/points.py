@@ -23,6 +23,7 @@ from voke_api.resources.common import (
 REGISTER_TABLES: Final = frozenset({"holding", "input"})
 _ADDRESSES: Final = 65536
 _REGISTER_BITS: Final = 16
+_DATA_SHEET: Final[dict[int, Table]] = {1: "discrete", 3: "input", 4: "holding"}
 _REGISTERS: Final = {
     "bool": 1,
     "int16": 1,
@@ -36,6 +37,15 @@ _REGISTERS: Final = {
 }
 
 Address = Annotated[int, Field(ge=0, le=65535)]
+
+
+def from_data_sheet(address: int) -> tuple[Table, int] | None:
+    """Table and address on the wire, if this looks like a data sheet's number (40011: holding 10)."""
+    for digits in (10_000, 100_000):
+        table = _DATA_SHEET.get(address // digits)
+        if table is not None and 0 < address % digits <= _ADDRESSES:
+            return table, address % digits - 1
+    return None
 
 
 class Limits(Model):

@@ -1,0 +1,169 @@
+"""Everything that can be known offline about the plants in some files: the judgement behind ``voke check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path as FilePath
+
+from voke_api.blocks import Block, plan_device, requests_per_second
+from voke_api.fleet import check_fleet
+from voke_api.problems import Path, Problem, Severity
+from voke_api.resolve import resolve
+from voke_api.resolved import ResolvedDevice, ResolvedPlant
+from voke_api.resources.common import Table
+from voke_api.resources.points import from_data_sheet
+from voke_cli.documents import Documents, read_documents
+from voke_cli.secrets_check import credentials_from_secrets, unique
+from voke_gateway.protocol.envelope import MAX_BYTES
+from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlantReport:
+    """What a plant without errors will do."""
+
+    plant: ResolvedPlant
+    blocks: dict[str, tuple[Block, ...]]
+    """Read requests of one pass, by device."""
+    requests_per_second: dict[str, float]
+    """By connection."""
+    worst_case_bytes: int
+    """Of one snapshot; beyond 8,192 it is split."""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What is wrong, and what the plants will do that are right."""
+
+    problems: list[Problem] = field(default_factory=list)
+    """In order of file and line."""
+    plants: list[PlantReport] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing keeps a plant from running."""
+        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+
+
+def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
+    """Read the files and judge them; never raises for what is in them."""
+    documents = read_documents(paths)
+    judgement = Judgement(documents.problems)
+    found: list[Problem] = []
+    for plant in documents.plants:
+        resolved, problems = resolve(plant, documents.profiles, documents.pools.get(plant.spec.pool))
+        found += (problem for problem in problems if not _said(problem, documents))
+        pool = documents.pools.get(plant.spec.pool)
+        given = credentials_from_secrets(plant, pool, documents.secrets, now=now, missing=Severity.WARNING)
+        found += (problem for problem in given.problems if not _said(problem, documents))
+        if resolved is not None:
+            report, problems = _report(resolved)
+            found += problems
+            judgement.plants += [report] if report is not None else []
+    found += _address_hints(documents)
+    found += check_fleet(documents.plants)
+    located = [documents.locate(problem) for problem in found]
+    judgement.problems = unique(sorted([*documents.problems, *located], key=_place))
+    if not judgement.problems and not documents.plants and not documents.sources:
+        judgement.problems.append(Problem(path=(), message="there is nothing to check"))
+    return judgement
+
+
+def _place(problem: Problem) -> tuple[str, int]:
+    return problem.file or "", problem.line or 0
+
+
+def _said(problem: Problem, documents: Documents) -> bool:
+    """A reference that leads to a document which is there but broken: that has been said."""
+    kinds = {"profile": "DeviceProfile", "pool": "GatewayPool", "name": "Secret"}
+    kind = kinds.get(str(problem.path[-1])) if problem.path else None
+    return kind is not None and (kind, problem.value) in documents.broken
+
+
+def _report(plant: ResolvedPlant) -> tuple[PlantReport | None, list[Problem]]:
+    problems = [*_too_large(plant), *_too_slow(plant)]
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return None, problems
+    report = PlantReport(
+        plant,
+        {device.external_id: plan_device(device) for device in plant.devices},
+        requests_per_second(plant),
+        worst_case_bytes(plant.devices),
+    )
+    return report, problems
+
+
+def _too_large(plant: ResolvedPlant) -> Iterator[Problem]:
+    """Values that could be too long for a message of their own."""
+    for index, device in enumerate(plant.devices):
+        try:
+            worst_case_bytes([device])
+        except TooLargeError as error:
+            message = f"{error}; make the string shorter, or publish: false ({MAX_BYTES} bytes are the limit)"
+            yield _problem(plant, ("spec", "devices", index), message)
+
+
+def _too_slow(plant: ResolvedPlant) -> Iterator[Problem]:
+    """Pauses alone that take longer than the time between two ticks."""
+    for index, connection in enumerate(plant.connections):
+        devices = [device for device in plant.devices if device.connection == connection.name]
+        pause = sum(_pause(device) / device.every for device in devices)
+        if pause >= plant.interval:
+            message = (
+                f"the pauses after its requests take {pause:g} s of every {plant.interval:g} s: ticks will be "
+                "left out; raise the interval, or every of some devices, or merge requests (maxGap)"
+            )
+            yield _problem(plant, ("spec", "connections", index), message, Severity.WARNING)
+
+
+def _pause(device: ResolvedDevice) -> float:
+    return device.limits.pause * len(plan_device(device)) if device.limits.pause else 0.0
+
+
+def _address_hints(documents: Documents) -> Iterator[Problem]:
+    """One question for each device or profile whose addresses look copied from a data sheet."""
+    for name, profile in documents.profiles.items():
+        addresses = [(p.table, p.address) for p in profile.spec.points]
+        yield from _address_hint(addresses, ("spec", "points"), "DeviceProfile", name)
+    for plant in documents.plants:
+        for index, device in enumerate(plant.spec.devices):
+            path: Path = ("spec", "devices", index, "points")
+            addresses = [(p.table, p.address) for p in device.points]
+            yield from _address_hint(addresses, path, "Plant", plant.metadata.name)
+            bits = device.raw.bits or () if device.raw is not None else ()
+            addresses = [(bit.table, bit.address) for bit in bits]
+            path = ("spec", "devices", index, "raw", "bits")
+            yield from _address_hint(addresses, path, "Plant", plant.metadata.name)
+            if device.raw is not None and device.raw.table is not None and device.raw.address is not None:
+                addresses = [(device.raw.table, device.raw.address)]
+                for hint in _address_hint(addresses, path, "Plant", plant.metadata.name):
+                    yield replace(hint, path=("spec", "devices", index, "raw", "address"))
+
+
+def _address_hint(
+    addresses: Sequence[tuple[Table, int]], path: Path, kind: str, name: str
+) -> Iterator[Problem]:
+    suspects = [
+        (index, given, place[1])
+        for index, (table, given) in enumerate(addresses)
+        if (place := from_data_sheet(given)) is not None and place[0] == table
+    ]
+    if not suspects:
+        return
+    index, given, meant = suspects[0]
+    others = f" ({len(suspects) - 1} more look like it)" if len(suspects) > 1 else ""
+    yield Problem(
+        path=(*path, index, "address"),
+        value=given,
+        message=f"did you mean address {meant}? Addresses are zero-based as on the wire, and {given} looks "
+        f"like a data sheet's number for {meant}{others}",
+        severity=Severity.WARNING,
+        kind=kind,
+        name=name,
+    )
+
+
+def _problem(plant: ResolvedPlant, path: Path, message: str, severity: Severity = Severity.ERROR) -> Problem:
+    return Problem(path=path, message=message, severity=severity, kind="Plant", name=plant.name)

@@ -1,0 +1,289 @@
+"""What a plant's Secrets give it, and what is wrong with that: keys, certificates, labels.
+
+Pure: the Secrets and the time are passed in. Problems never show material.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from voke_api.problems import Path, Problem, Severity
+from voke_api.resources import GatewayPool, Plant
+from voke_cli.secret import Secret
+
+ALLOW_LABEL: Final = "voke.lovinka.com/allow"
+MIN_HMAC_CHARACTERS: Final = 32
+"""Protocol §4."""
+_SOON: Final = timedelta(days=30)
+_MIN_RSA_BITS: Final = 2048
+
+
+@dataclass(slots=True)
+class Given:
+    """What Secrets give a plant."""
+
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Values for fields of PlantCredentials, by name. Secret."""
+    generated: list[str] = field(default_factory=list)
+    """Of hmac, mtls and jwt: what the plant needs and is to be generated."""
+    problems: list[Problem] = field(default_factory=list)
+
+
+def credentials_from_secrets(
+    plant: Plant,
+    pool: GatewayPool | None,
+    secrets: Mapping[str, Secret],
+    *,
+    now: datetime,
+    missing: Severity = Severity.ERROR,
+) -> Given:
+    """What ``secrets`` give ``plant``: only hmac, what its method needs, and the broker's root.
+
+    Args:
+        plant: The Plant.
+        pool: Its pool, for the broker's root certificate.
+        secrets: By name.
+        now: For certificates; with a time zone.
+        missing: How bad it is that a referenced Secret is not among ``secrets``.
+    """
+    return _Reader(plant, secrets, now, missing).read(pool)
+
+
+class _Reader:
+    def __init__(self, plant: Plant, secrets: Mapping[str, Secret], now: datetime, missing: Severity) -> None:
+        self._plant = plant
+        self._secrets = secrets
+        self._now = now
+        self._missing = missing
+        self._given = Given()
+
+    def read(self, pool: GatewayPool | None) -> Given:
+        spec = self._plant.spec
+        method = spec.auth.method.lower()
+        readers: dict[str, Callable[[Secret], None]] = {
+            "hmac": self._hmac,
+            "mtls": self._mtls,
+            "jwt": self._jwt,
+            "password": self._password,
+        }
+        for name in ("hmac", method):
+            source = getattr(spec.credentials, name)
+            if source is None:
+                self._given.generated.append(name)
+                continue
+            path = ("spec", "credentials", name, "secretRef", "name")
+            secret = self._secret("Plant", self._plant.metadata.name, path, source.secret_ref.name)
+            if secret is not None:
+                try:
+                    readers[name](secret)
+                except (ValueError, UnsupportedAlgorithm):
+                    self._report(
+                        secret, (), f"holds a certificate or key for {name} that cannot be understood"
+                    )
+        if method != "password":
+            self._given.values |= {"client_id": spec.plant_id, "username": spec.plant_id}
+        ca = pool.spec.voke.ca if pool is not None else None
+        if pool is not None and ca is not None:
+            path = ("spec", "voke", "ca", "secretRef", "name")
+            secret = self._secret("GatewayPool", pool.metadata.name, path, ca.secret_ref.name)
+            if secret is not None:
+                self._broker_ca(secret, ca.secret_ref.key)
+        return self._given
+
+    def _secret(self, kind: str, owner: str, path: Path, name: str) -> Secret | None:
+        secret = self._secrets.get(name)
+        if secret is None:
+            self._given.problems.append(
+                Problem(
+                    path=path,
+                    value=name,
+                    kind=kind,
+                    name=owner,
+                    severity=self._missing,
+                    message=f"the Secret {name} is not among the files"
+                    + ("" if self._missing is Severity.ERROR else ", so its content was not checked"),
+                )
+            )
+        elif secret.labels.get(ALLOW_LABEL) != "true":
+            self._report(
+                secret,
+                ("metadata", "labels"),
+                f'a referenced Secret must carry the label {ALLOW_LABEL}: "true", so that a Plant cannot aim '
+                "at any Secret",
+            )
+        return secret
+
+    def _hmac(self, secret: Secret) -> None:
+        text = self._text(secret, "hmac.key")
+        if text is None:
+            return
+        if len(text) < MIN_HMAC_CHARACTERS:
+            message = f"the HMAC key has {len(text)} characters; it needs at least {MIN_HMAC_CHARACTERS}"
+            self._report(secret, secret.places["hmac.key"], message)
+        elif any(character.isspace() for character in text):
+            message = "the HMAC key holds white space; is it one key, and whole?"
+            self._report(secret, secret.places["hmac.key"], message, Severity.WARNING)
+        self._given.values["hmac_key"] = text.encode()
+
+    def _password(self, secret: Secret) -> None:
+        username, password = self._text(secret, "username"), self._text(secret, "password")
+        client_id = self._text(secret, "clientId") if "clientId" in secret.data else username
+        given = {"username": username, "password": password, "client_id": client_id}
+        self._given.values |= {name: value for name, value in given.items() if value is not None}
+
+    def _mtls(self, secret: Secret) -> None:
+        chain, key = self._certificates(secret, "tls.crt"), self._private_key(secret, "tls.key")
+        if not chain:
+            return
+        place = secret.places["tls.crt"]
+        self._client_certificate(secret, place, chain[0])
+        self._given.values["tls_certificate"] = secret.data["tls.crt"]
+        if key is None:
+            return
+        self._given.values["tls_key"] = secret.data["tls.key"]
+        public = _public(key)
+        owners = [index for index, certificate in enumerate(chain) if _public(certificate) == public]
+        if not owners:
+            message = "tls.key is not the key of tls.crt; put the pair that was made together into the Secret"
+            self._report(secret, secret.places["tls.key"], message)
+        elif owners[0] != 0:
+            message = f"the plant's certificate is number {owners[0] + 1} of tls.crt; it must come first"
+            self._report(secret, place, message)
+
+    def _client_certificate(self, secret: Secret, place: Path, certificate: x509.Certificate) -> None:
+        self._dates(secret, place, certificate, "tls.crt")
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        name = str(names[0].value) if names else "missing"
+        if name != self._plant.spec.plant_id:
+            message = (
+                f"the common name of tls.crt must be the plant id {self._plant.spec.plant_id}, it is {name}"
+            )
+            self._report(secret, place, message)
+        try:
+            usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        except x509.ExtensionNotFound:
+            return
+        if ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+            message = (
+                "tls.crt is not made for clients (extended key usage clientAuth); the broker will refuse it"
+            )
+            self._report(secret, place, message)
+
+    def _jwt(self, secret: Secret) -> None:
+        key = self._private_key(secret, "jwt-private.pem")
+        if key is None:
+            return
+        place = secret.places["jwt-private.pem"]
+        if not isinstance(key, RSAPrivateKey):
+            self._report(secret, place, "the JWT key must be RSA: Voke wants RS256")
+        elif key.key_size < _MIN_RSA_BITS:
+            self._report(secret, place, f"the JWT key has {key.key_size} bits; RS256 needs {_MIN_RSA_BITS}")
+        else:
+            self._given.values["jwt_private_key"] = secret.data["jwt-private.pem"]
+
+    def _broker_ca(self, secret: Secret, key: str) -> None:
+        roots = self._certificates(secret, key)
+        for root in roots:
+            self._dates(secret, secret.places[key], root, key)
+        if roots:
+            self._given.values["broker_ca"] = secret.data[key]
+
+    def _bytes(self, secret: Secret, key: str) -> bytes | None:
+        content = secret.data.get(key)
+        if content is None:
+            there = ", ".join(sorted(secret.data)) or "nothing"
+            message = f"the Secret lacks the key {key}, which Plant {self._plant.metadata.name} needs; it has {there}"
+            self._report(secret, ("stringData", key), message)
+        return content
+
+    def _text(self, secret: Secret, key: str) -> str | None:
+        content = self._bytes(secret, key)
+        if content is None:
+            return None
+        place = secret.places[key]
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            self._report(secret, place, f"{key} is not text (UTF-8); under data, base64 is decoded once")
+            return None
+        stripped = text.rstrip("\r\n")
+        if stripped != text:
+            message = f"{key} ends with a newline, which is not part of it and was taken off"
+            self._report(secret, place, message, Severity.WARNING)
+        if not stripped:
+            self._report(secret, place, f"{key} is empty")
+            return None
+        return stripped
+
+    def _certificates(self, secret: Secret, key: str) -> list[x509.Certificate]:
+        content = self._bytes(secret, key)
+        if content is None:
+            return []
+        try:
+            return x509.load_pem_x509_certificates(content)
+        except ValueError:
+            message = f"{key} is not a PEM certificate: it begins -----BEGIN CERTIFICATE-----"
+            self._report(secret, secret.places[key], message)
+            return []
+
+    def _private_key(self, secret: Secret, key: str) -> Any:
+        content = self._bytes(secret, key)
+        if content is None:
+            return None
+        try:
+            return load_pem_private_key(content, password=None)
+        except TypeError:
+            message = f"{key} is encrypted; a gateway has no password for it"
+        except (ValueError, UnsupportedAlgorithm):
+            message = f"{key} is not a PEM private key: it begins -----BEGIN … PRIVATE KEY-----"
+        self._report(secret, secret.places[key], message)
+        return None
+
+    def _dates(self, secret: Secret, place: Path, certificate: x509.Certificate, key: str) -> None:
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if self._now > end:
+            self._report(
+                secret, place, f"{key} has expired on {end:%Y-%m-%d %H:%M} UTC; it has to be renewed"
+            )
+        elif self._now < start:
+            message = f"{key} is not valid before {start:%Y-%m-%d %H:%M} UTC; is this machine's clock right?"
+            self._report(secret, place, message)
+        elif end - self._now < _SOON:
+            message = f"{key} expires on {end:%Y-%m-%d %H:%M} UTC; it has to be renewed"
+            self._report(secret, place, message, Severity.WARNING)
+
+    def _report(self, secret: Secret, path: Path, message: str, severity: Severity = Severity.ERROR) -> None:
+        self._given.problems.append(
+            Problem(path=path, message=message, kind="Secret", name=secret.name, severity=severity)
+        )
+
+
+def _public(holder: Any) -> bytes:
+    """Of a private key or a certificate."""
+    encoded: bytes = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
+
+
+def unique(problems: Iterable[Problem]) -> list[Problem]:
+    """Without what is said twice because two plants share a Secret."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for problem in problems:
+        identity = (problem.kind, problem.name, problem.path, problem.message, problem.file, problem.line)
+        if identity not in seen:
+            seen.add(identity)
+            kept.append(problem)
+    return kept
