@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import typer
 
+from voke_cli.canonical import canonical
 from voke_cli.check import check
+from voke_cli.credentials import credentials
+from voke_cli.run import run
 
 app = typer.Typer(
     name="voke",
@@ -17,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check)
+app.command("run")(run)
+app.command("credentials")(credentials)
+app.command("canonical")(canonical)
 
 
 @app.callback()
