@@ -148,6 +148,7 @@ class Commands:
         """Validate, write, confirm. Returns a remark for the answer; appends to ``made`` as it writes."""
         self._refuse_by_age(message)
         if message.type == "GET_INFO" and message.type not in self._plant.commands:
+            await self._answer(message, "IN_PROGRESS")
             self._put(Kind.INFO, canonical(self._info()))
             return ""
         steps = self._validated(message)
