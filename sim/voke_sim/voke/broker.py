@@ -17,7 +17,6 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,7 @@ _START_WITHIN = 15.0
 _RELOAD_WITHIN = 10.0
 _STOP_WITHIN = 10.0
 _LOOK_AGAIN = 0.005
+_SIGNAL_AGAIN = 0.1
 _ATTEMPTS = 5
 """A free port can be taken by somebody else before mosquitto has it."""
 
@@ -61,10 +61,6 @@ class Ports:
     password: int
     ingest: int
     """Voke's own side, not for plants."""
-
-    def all(self) -> tuple[int, ...]:
-        """Every one of them."""
-        return (self.mtls, self.jwt, self.password, self.ingest)
 
 
 def find_mosquitto() -> Path:
@@ -143,7 +139,7 @@ class Broker:
         return self._process.pid if running and self._process is not None else None
 
     async def start(self) -> None:
-        """Choose free ports and start; returns when every listener accepts connections.
+        """Choose free ports and start; returns when every listener is open.
 
         Raises:
             BrokerError: it did not come up.
@@ -193,12 +189,7 @@ class Broker:
             covered = self._reloads_wanted
             if self.pid is None:
                 return  # It reads everything when it starts.
-            said_before = self._files.log.stat().st_size
-            os.kill(self.pid, signal.SIGHUP)
-            # The broker has one thread: whoever connects after this line was written meets the new files.
-            await self._until(
-                lambda: "Reloading config." in self.log_text(said_before), _RELOAD_WITHIN, "did not reload"
-            )
+            await self._signal_reload(self.pid)
             self._reloads_done = covered
 
     def log_text(self, offset: int = 0) -> str:
@@ -209,6 +200,7 @@ class Broker:
 
     async def _launch(self) -> None:
         with self._files.log.open("ab") as log:
+            offset = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, str(os.getpid()),
                 str(self._mosquitto), "-c", str(self._files.configuration),
@@ -216,22 +208,30 @@ class Broker:
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
-        waiting = set(self.ports.all())
-
-        def all_accept() -> bool:
-            waiting.difference_update([port for port in waiting if _accepts(port)])
-            return not waiting
-
         try:
-            await self._until(all_accept, _START_WITHIN, "did not start")
+            await self._until_logged("running", offset, _START_WITHIN, "did not start")
         except BrokerError:
             await self.kill()
             raise
 
-    async def _until(self, condition: Callable[[], bool], within: float, problem: str) -> None:
+    async def _signal_reload(self, pid: int) -> None:
+        # mosquitto clears its flag when a reload is done, so a signal that arrives meanwhile is lost: it is
+        # repeated until the answer is there. The broker has one thread: whoever connects after it wrote
+        # that line meets the new files.
+        offset = self._files.log.stat().st_size
+        reload = asyncio.create_task(
+            self._until_logged("Reloading config.", offset, _RELOAD_WITHIN, "did not reload")
+        )
+        while not reload.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+            await asyncio.wait({reload}, timeout=_SIGNAL_AGAIN)
+        await reload
+
+    async def _until_logged(self, text: str, offset: int, within: float, problem: str) -> None:
         try:
             async with asyncio.timeout(within):
-                while not condition():
+                while text not in self.log_text(offset):
                     if self.pid is None:
                         raise BrokerError(f"mosquitto ended and {problem}; its log ends:\n{self._log_end()}")
                     await asyncio.sleep(_LOOK_AGAIN)
@@ -254,11 +254,6 @@ class Broker:
 
     def _log_end(self) -> str:
         return "\n".join(self.log_text().splitlines()[-15:])
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((BROKER_ADDRESS, port)) == 0
 
 
 def _free_ports() -> Ports:
