@@ -351,7 +351,7 @@ async def test_get_info_publishes_what_the_plant_can_do() -> None:
     info = next(content for kind, content in site.sent if kind is Kind.INFO)
     assert info["commands"] == ["BOTH", "CHARGE", "GET_INFO", "HOLD"]
     assert info["devices"] == {"BATTERY": 1}
-    assert site.states(cmd) == ["RECEIVED", "COMPLETED"]
+    assert site.states(cmd) == ["RECEIVED", "IN_PROGRESS", "COMPLETED"]
 
 
 @on_virtual_time
