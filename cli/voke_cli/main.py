@@ -10,6 +10,7 @@ import typer
 from voke_cli.canonical import canonical
 from voke_cli.check import check
 from voke_cli.credentials import credentials
+from voke_cli.demo.command import demo
 from voke_cli.run import run
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command("check")(check)
 app.command("run")(run)
 app.command("credentials")(credentials)
 app.command("canonical")(canonical)
+app.command("demo")(demo)
 
 
 @app.callback()
