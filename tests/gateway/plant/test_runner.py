@@ -520,3 +520,38 @@ def test_a_driver_that_cannot_even_say_whom_to_await_costs_its_connection_only()
     assert len(site.of("B")) == site.runner.stats.ticks
     assert len(site.of("A")) >= site.runner.stats.ticks - 1
     assert {entry["event"] for entry in logs if entry["log_level"] == "error"} == {"driver failed"}
+
+
+def test_stopping_in_the_middle_of_a_long_pass_delivers_what_was_read_of_it() -> None:
+    units = [f"UNIT{n:02}" for n in range(50)]
+
+    async def main() -> None:
+        voke = SimulatedVoke(keys={PLANT_ID: HMAC_KEY})
+        site = Site(plant_of([units, ["A"]], telemetry={"interval": "60s", "assembleWithin": "30s"}), voke)
+        site.plcs["plc1"].latency = 0.7
+        task = asyncio.create_task(site.runner.run())
+        await asyncio.sleep(1.0)
+        await site.runner.stop(8.0)
+        await task
+        (content,) = voke.accepted()
+        read = sum(site.plcs["plc1"].reads.values())
+        assert len(content["devices"]) == read + 1
+        assert read == 5, "four in the second before and the two of grace, and the request in flight"
+
+    run(main())
+
+
+def test_stopping_sends_what_is_gathered_though_another_plc_hangs() -> None:
+    async def main() -> None:
+        voke = SimulatedVoke(keys={PLANT_ID: HMAC_KEY})
+        site = Site(plant_of([["A"], ["B"]], telemetry={"interval": "60s", "assembleWithin": "30s"}), voke)
+        site.plcs["plc1"].latency = 1e6
+        task = asyncio.create_task(site.runner.run())
+        await asyncio.sleep(1.0)
+        await site.runner.stop(8.0)
+        await task
+        assert [[device["externalId"] for device in content["devices"]] for content in voke.accepted()] == [
+            ["B"]
+        ]
+
+    run(main())
