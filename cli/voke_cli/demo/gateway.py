@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from voke_api.status import GatewayStatus
+from voke_sim.children import ending_with_parent
 
 Json = dict[str, Any]
 
@@ -50,12 +52,14 @@ class GatewayProcess:
             GatewayError: it did not come up.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "voke_cli", "run", str(documents)),
-            *("--state", str(state), "--http", "127.0.0.1:0", "--log-format", "json"),
+            *ending_with_parent(
+                *(sys.executable, "-m", "voke_cli", "run", str(documents)),
+                *("--state", str(state), "--http", "127.0.0.1:0", "--log-format", "json"),
+                by=signal.SIGTERM,
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is ours to pass on, when Voke is ready for the last messages
         )
         gateway = cls(process, log, hear)
         try:

@@ -16,10 +16,10 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from voke_sim.children import ending_with_parent
 from voke_sim.voke.access import JwtKeys
 from voke_sim.voke.files import Files, write_private
 from voke_sim.voke.pki import BROKER_ADDRESS
@@ -36,16 +36,6 @@ _LOOK_AGAIN = 0.005
 _SIGNAL_AGAIN = 0.1
 _ATTEMPTS = 5
 """A free port can be taken by somebody else before mosquitto has it."""
-
-# The kernel ends the broker with its parent, so that no crash leaves an orphan behind. Set in a small
-# process that then becomes mosquitto: code between fork and exec is unsafe in a process with threads.
-_END_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class BrokerError(RuntimeError):
@@ -202,8 +192,7 @@ class Broker:
         with self._files.log.open("ab") as log:
             offset = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, str(os.getpid()),
-                str(self._mosquitto), "-c", str(self._files.configuration),
+                *ending_with_parent(str(self._mosquitto), "-c", str(self._files.configuration)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

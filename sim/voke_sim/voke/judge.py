@@ -108,6 +108,7 @@ class Judge:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C must not end it before the last messages are judged
         )  # fmt: skip
         judge = cls(process)
         judge._send(
