@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Final
 
-from voke_api.problems import Path, Problem
+from voke_api.problems import Path, Problem, ProblemClass
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.validate import KINDS, validate
 from voke_cli.secret import Secret, read_secret
@@ -138,7 +138,16 @@ def _take_object(value: object, source: Source, into: Documents) -> None:
     if kind == "Secret" and isinstance(value, dict):
         result = read_secret(value, name)
     elif kind and kind not in KINDS:
-        result = [Problem(path=("kind",), value=kind, kind=kind, name=name, message=_other_kind(kind))]
+        result = [
+            Problem(
+                path=("kind",),
+                value=kind,
+                kind=kind,
+                name=name,
+                message=_other_kind(kind),
+                problem_class=ProblemClass.SCHEMA,
+            )
+        ]
     else:
         result = validate(value)
     problems = result if isinstance(result, list) else []
