@@ -52,7 +52,7 @@ async def test_a_dead_unit_behind_a_live_connection_costs_its_neighbours_nothing
     server = ModbusServer({1: meter(11), 2: meter(22), 3: meter(33)})
     server.faults.add(Silent(), unit=2)
     devices = [device(f"U{unit}", "plc", unit=unit) for unit in (1, 2, 3)]
-    async with thread(tmp_path, {"plc": server}, devices, timeout="300ms") as run:
+    async with thread(tmp_path, {"plc": server}, devices, plc_timeout="300ms") as run:
         await run_for_ticks(run, "U3")
         keeps_its_tick(run, "U1", {"v0": 11})
         keeps_its_tick(run, "U3", {"v0": 33})

@@ -66,7 +66,7 @@ async def thread(
     servers: dict[str, ModbusServer],
     devices: list[Json],
     *,
-    timeout: str = "3s",
+    plc_timeout: str = "3s",
     **spec: Any,
 ) -> AsyncIterator[Thread]:
     """Start ``voke run`` for one mTLS plant at ``servers`` (started here), ticking every second.
@@ -87,7 +87,7 @@ async def thread(
             },
             "telemetry": {"interval": "1s"},
             "connections": [
-                {"name": name, "modbusTcp": {"host": server.host, "port": server.port, "timeout": timeout}}
+                {"name": name, "modbusTcp": {"host": server.host, "port": server.port, "timeout": plc_timeout}}
                 for name, server in servers.items()
             ],
             "devices": devices,
