@@ -29,6 +29,9 @@ HOST = "localhost"
 MESSAGE_SIZE_LIMIT = 8192
 """Bytes of payload; a longer message is answered with PUBACK 0x95 (protocol §7)."""
 
+SYSTEM_DIRECTORIES = "/usr/sbin:/usr/local/sbin"
+"""Where Debian and others put a broker; often not on a user's PATH."""
+
 _START_WITHIN = 15.0
 _RELOAD_WITHIN = 10.0
 _STOP_WITHIN = 10.0
@@ -59,7 +62,7 @@ def find_mosquitto() -> Path:
     Raises:
         BrokerError: there is none; the message says what to install.
     """
-    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path=SYSTEM_DIRECTORIES)
     if found is None:
         raise BrokerError("mosquitto was not found: apt-get install mosquitto")
     return Path(found)
