@@ -34,7 +34,7 @@ class View(Protocol):
     def hear(self, line: Json) -> None:
         """The gateway logged a line."""
 
-    def update(self, demo: Demo, status: GatewayStatus | None) -> None:
+    def update(self, demo: Demo, status: GatewayStatus | None, /) -> None:
         """How everything stands now."""
 
 
