@@ -3,6 +3,9 @@
 The socket is non-blocking throughout, so a broker that does not answer holds no thread: any number of
 connects may hang without slowing the others, and cancelling one closes its socket at once. Only name
 resolution has no asynchronous form; each host in question gets one short-lived thread.
+
+What a handshake computes takes 1–3 ms. When a fleet reconnects, one such slice runs per turn of the event
+loop: polling goes on in between.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from voke_gateway.uplink.session import ConnectFailedError
 from voke_gateway.uplink.tls import handshake_problem
+
+_LOOKUP_KEPT = 5.0  # seconds; well below the life of any DNS answer that matters
 
 _Address = tuple[Any, ...]
 _AddressInfo = tuple[socket.AddressFamily, _Address]
@@ -29,6 +35,16 @@ class Dialler:
 
     def __init__(self) -> None:
         self._lookups: dict[str, asyncio.Future[list[_AddressInfo]]] = {}
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn of the event loop in which no other connect computes."""
+        await self._turn.acquire()
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_soon(self._turn.release)
 
     async def dial(self, host: str, port: int, context: ssl.SSLContext, *, deadline: float) -> ssl.SSLSocket:
         """Connect and shake hands before ``deadline`` (the loop's time).
@@ -49,7 +65,7 @@ class Dialler:
             async with within(
                 deadline, f"{host}:{port} takes connections but did not answer the TLS handshake in time"
             ):
-                await _shake_hands(wrapped)
+                await self._shake_hands(wrapped)
         except OSError as error:
             wrapped.close()
             raise ConnectFailedError(f"{host}:{port}: {handshake_problem(error, host)}") from error
@@ -58,21 +74,37 @@ class Dialler:
             raise
         return wrapped
 
+    async def _shake_hands(self, wrapped: ssl.SSLSocket) -> None:
+        while True:
+            try:
+                async with self.turn():
+                    return wrapped.do_handshake()
+            except ssl.SSLWantReadError:
+                await _readable(wrapped)
+            except ssl.SSLWantWriteError:
+                await _writable(wrapped)
+
     async def _resolve(self, host: str) -> list[_AddressInfo]:
         lookup = self._lookups.get(host)
         if lookup is None:
             lookup = self._lookups[host] = asyncio.get_running_loop().create_future()
-            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())  # waiters may be gone
-            thread = threading.Thread(
-                target=_look_up, args=(host, lookup, self._lookups), name=f"resolve-{host}", daemon=True
-            )
-            thread.start()
+            lookup.add_done_callback(partial(self._keep, host))
+            threading.Thread(
+                target=_look_up, args=(host, lookup), name=f"resolve-{host}", daemon=True
+            ).start()
         try:
             return await asyncio.shield(lookup)
         except OSError as error:
             raise ConnectFailedError(
                 f"the name {host} does not resolve ({error.strerror or error}): check spec.voke.host and DNS"
             ) from error
+
+    def _keep(self, host: str, lookup: asyncio.Future[list[_AddressInfo]]) -> None:
+        """A fleet that reconnects asks once; a failure, which may have nobody waiting any more, is not kept."""
+        if lookup.cancelled() or lookup.exception():
+            del self._lookups[host]
+        else:
+            lookup.get_loop().call_later(_LOOKUP_KEPT, self._lookups.pop, host, None)
 
 
 @asynccontextmanager
@@ -87,15 +119,10 @@ async def within(deadline: float, problem: str) -> AsyncIterator[None]:
         raise ConnectFailedError(problem) from None
 
 
-def _look_up(
-    host: str,
-    lookup: asyncio.Future[list[_AddressInfo]],
-    lookups: dict[str, asyncio.Future[list[_AddressInfo]]],
-) -> None:
-    loop = lookup.get_loop()
+def _look_up(host: str, lookup: asyncio.Future[list[_AddressInfo]]) -> None:
+    found = _addresses(host)
 
-    def finish(found: list[_AddressInfo] | OSError) -> None:
-        lookups.pop(host, None)
+    def finish() -> None:
         if lookup.done():
             return
         if isinstance(found, OSError):
@@ -104,7 +131,7 @@ def _look_up(
             lookup.set_result(found)
 
     with suppress(RuntimeError):  # the loop was closed meanwhile
-        loop.call_soon_threadsafe(finish, _addresses(host))
+        lookup.get_loop().call_soon_threadsafe(finish)
 
 
 def _addresses(host: str) -> list[_AddressInfo] | OSError:
@@ -148,16 +175,6 @@ async def _connect_one(raw: socket.socket, address: _Address) -> None:
         code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, os.strerror(code))
-
-
-async def _shake_hands(wrapped: ssl.SSLSocket) -> None:
-    while True:
-        try:
-            return wrapped.do_handshake()
-        except ssl.SSLWantReadError:
-            await _readable(wrapped)
-        except ssl.SSLWantWriteError:
-            await _writable(wrapped)
 
 
 async def _readable(sock: socket.socket) -> None:

@@ -98,6 +98,34 @@ async def test_failed_connects_leave_nothing_behind_either(broker: Broker) -> No
     assert (descriptors(), threading.active_count()) == before
 
 
+async def test_a_fleet_that_connects_leaves_the_event_loop_to_others_in_between(
+    broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Measured in this thread's CPU time, which other processes do not disturb."""
+    connector = AiomqttConnector()
+    logins = [
+        mtls_login(broker, broker.authority.issue(f"c{number}"), client_id=f"c{number}")
+        for number in range(60)
+    ]
+    slices: list[float] = []
+
+    async def poll() -> None:
+        while True:
+            since = time.thread_time()
+            await asyncio.sleep(0)
+            slices.append(time.thread_time() - since)
+
+    polling = asyncio.create_task(poll())
+    sessions = await asyncio.gather(*map(connector.connect, logins))
+    polling.cancel()
+    show(
+        capsys, f"60 mTLS connects: {sum(slices):.2f} s of CPU, at most {max(slices) * 1e3:.0f} ms at a time"
+    )
+    assert max(slices) < sum(slices) / 4
+    for session in sessions:
+        await session.close()
+
+
 @pytest.mark.parametrize(("method", "loop"), [("password", "asyncio"), ("mtls", "uvloop")])
 def test_an_idle_session_is_small(
     broker: Broker, method: str, loop: str, capsys: pytest.CaptureFixture[str]
