@@ -14,7 +14,8 @@ from typing import Final
 
 from voke_api.problems import Path, Problem, ProblemClass
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
-from voke_api.validate import KINDS, validate
+from voke_api.salvage import Salvaged, salvage
+from voke_api.validate import KINDS
 from voke_cli.secret import Secret, read_secret
 from voke_cli.yaml_json import YamlDocument, YamlFault, read_yaml
 
@@ -57,6 +58,8 @@ class Documents:
     """By kind and name; of a name that is used twice the first."""
     broken: set[tuple[str, str]] = field(default_factory=set)
     """Kind and name of what is there but cannot be used; its problems have been said."""
+    salvaged: list[Salvaged] = field(default_factory=list)
+    """What is left of broken resources without their errors: to be judged, never to be run."""
 
     def locate(self, problem: Problem) -> Problem:
         """A problem that names its resource, with file and line."""
@@ -149,7 +152,9 @@ def _take_object(value: object, source: Source, into: Documents) -> None:
             )
         ]
     else:
-        result = validate(value)
+        salvaged = salvage(value)
+        result = salvaged.problems or salvaged.resource
+        into.salvaged += [salvaged] if salvaged.problems else []
     problems = result if isinstance(result, list) else []
     into.problems += [source.locate(problem) for problem in problems]
     if problems:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 from voke_api.blocks import Block, plan_device, requests_per_second
 from voke_api.fleet import check_fleet
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
+from voke_api.resources import DeviceProfile, Plant
 from voke_api.resources.common import Table
 from voke_api.resources.points import from_data_sheet
 from voke_cli.documents import Documents, read_documents
@@ -50,25 +52,57 @@ class Judgement:
 def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
     """Read the files and judge them; never raises for what is in them."""
     documents = read_documents(paths)
-    judgement = Judgement(documents.problems)
+    judgement = Judgement()
+    judge_plant = _Judge(documents, now)
     found: list[Problem] = []
     for plant in documents.plants:
-        resolved, problems = resolve(plant, documents.profiles, documents.pools.get(plant.spec.pool))
-        found += (problem for problem in problems if not _said(problem, documents))
-        pool = documents.pools.get(plant.spec.pool)
-        given = credentials_from_secrets(plant, pool, documents.secrets, now=now, missing=Severity.WARNING)
-        found += (problem for problem in given.problems if not _said(problem, documents))
-        if resolved is not None:
-            report, problems = _report(resolved)
-            found += problems
-            judgement.plants += [report] if report is not None else []
+        report, problems = judge_plant(plant)
+        found += problems
+        judgement.plants += [report] if report is not None else []
+    for salvaged in documents.salvaged:
+        if isinstance(salvaged.resource, Plant):
+            _, problems = judge_plant(salvaged.resource)
+            found += [replace(problem, path=salvaged.original(problem.path)) for problem in problems]
     found += _address_hints(documents)
-    found += check_fleet(documents.plants)
-    located = [documents.locate(problem) for problem in found]
+    found += check_fleet([*documents.plants, *_salvaged(documents, Plant)])
+    located = [documents.locate(problem) for problem in found if not _said(problem, documents)]
     judgement.problems = unique(sorted([*documents.problems, *located], key=_place))
-    if not judgement.problems and not documents.plants and not documents.sources:
+    if not judgement.problems and not documents.sources:
         judgement.problems.append(Problem(path=(), message="there is nothing to check"))
     return judgement
+
+
+class _Judge:
+    """Judges one plant after another by what the documents hold."""
+
+    def __init__(self, documents: Documents, now: datetime) -> None:
+        self._documents = documents
+        self._now = now
+        partial = {profile.metadata.name: profile for profile in _salvaged(documents, DeviceProfile)}
+        self._profiles = partial | documents.profiles
+
+    def __call__(self, plant: Plant) -> tuple[PlantReport | None, list[Problem]]:
+        pool = self._documents.pools.get(plant.spec.pool)
+        resolved, problems = resolve(plant, self._profiles, pool)
+        given = credentials_from_secrets(
+            plant, pool, self._documents.secrets, now=self._now, missing=Severity.WARNING
+        )
+        problems += given.problems
+        report = None
+        if resolved is not None:
+            report, more = _report(resolved)
+            problems += more
+        used = {device.profile for device in plant.spec.devices}
+        broken = any(("DeviceProfile", name) in self._documents.broken for name in used)
+        sound = not broken and not any(problem.severity is Severity.ERROR for problem in problems)
+        return report if sound else None, problems
+
+
+_R = TypeVar("_R", Plant, DeviceProfile)
+
+
+def _salvaged(documents: Documents, kind: type[_R]) -> list[_R]:
+    return [each.resource for each in documents.salvaged if isinstance(each.resource, kind)]
 
 
 def _place(problem: Problem) -> tuple[str, int]:
@@ -76,10 +110,12 @@ def _place(problem: Problem) -> tuple[str, int]:
 
 
 def _said(problem: Problem, documents: Documents) -> bool:
-    """A reference that leads to a document which is there but broken: that has been said."""
+    """It leads to something that is there but broken, and that has been said."""
     kinds = {"profile": "DeviceProfile", "pool": "GatewayPool", "name": "Secret"}
     kind = kinds.get(str(problem.path[-1])) if problem.path else None
-    return kind is not None and (kind, problem.value) in documents.broken
+    return (kind is not None and (kind, problem.value) in documents.broken) or any(
+        salvaged.explains(problem) for salvaged in documents.salvaged
+    )
 
 
 def _report(plant: ResolvedPlant) -> tuple[PlantReport | None, list[Problem]]:

@@ -25,6 +25,8 @@ from voke_api.resources.common import (
 )
 from voke_api.resources.points import from_data_sheet
 
+UNKNOWN_FIELD: Final = "unknown field"
+"""How a sentence about a field that does not exist begins."""
 BOUNDS: Final = {
     "greater_than_equal": ("ge", "at least"),
     "less_than_equal": ("le", "at most"),
@@ -101,7 +103,7 @@ def _unknown_field(error: _Error) -> str:
     plain = field.lower().replace("_", "").replace("-", "")
     close = [folded[plain]] if plain in folded else get_close_matches(field, known, n=1)
     hint = f"did you mean `{close[0]}`?" if close else f"known here: {listed(known, at_most=20)}"
-    return f"unknown field `{field[:64]}`; {hint}"
+    return f"{UNKNOWN_FIELD} `{field[:64]}`; {hint}"
 
 
 def _missing(error: _Error) -> str:

@@ -125,7 +125,7 @@ def name_too_long(kind: str, name: str, longest: int) -> Iterator[Violation]:
 
 def listed(names: Iterable[str], *, at_most: int = 10) -> str:
     """Names for a message, cut off where a list stops helping."""
-    names = list(names)
+    names = list(dict.fromkeys(names))
     return ", ".join(names[:at_most]) + (" …" if len(names) > at_most else "") if names else "none"
 
 
