@@ -86,7 +86,7 @@ def test_every_message_of_three_plants_is_verified() -> None:
     )
     assert demo.returncode == 0, demo.stderr
     summary = json.loads(demo.stdout.splitlines()[-1])
-    print(summary)  # noqa: T201
+    print(summary)
     assert summary["plants"] == 3
     assert summary["devices"] == 13
     assert summary["snapshots_sent"] == summary["snapshots_verified"] >= 3 * 8

@@ -71,5 +71,5 @@ async def test_ten_thousand_reads_a_second_leave_most_of_a_core_free() -> None:
         cost = await farm.stop()
     assert cost["requests"] == sent
     per_read = cost["cpu_seconds"] / sent
-    print(f"{per_read * 1e6:.1f} µs of CPU per read, {per_read * rate:.0%} of a core at {rate} reads/s")  # noqa: T201
+    print(f"{per_read * 1e6:.1f} µs of CPU per read, {per_read * rate:.0%} of a core at {rate} reads/s")
     assert per_read * rate < 0.8
