@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +15,7 @@ from tests.support.plants import battery_document, resolved
 from tests.support.simulated_plc import SimulatedPlcs
 from tests.support.virtual_time import VirtualTimeLoop
 from voke_api.resolved import PlantCredentials, ResolvedPlant
+from voke_gateway.clock import WallClock
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Entry, Kind, Quota
 from voke_gateway.plant.runner import PlantRunner
@@ -55,7 +56,7 @@ class Message:
     """What was put into the store, and when."""
 
     at: float
-    """Seconds since the loop was made."""
+    """Seconds since the start."""
     kind: Kind
     body: dict[str, Any]
 
@@ -71,16 +72,16 @@ class Message:
 class RecordingStore(MemoryStore):
     """The store in memory, which also remembers what went in."""
 
-    def __init__(self, loop: VirtualTimeLoop) -> None:
-        super().__init__(Quota(), loop.wall_clock)
-        self._loop = loop
+    def __init__(self, wall_clock: WallClock, elapsed: Callable[[], float]) -> None:
+        super().__init__(Quota(), wall_clock)
+        self._elapsed = elapsed
         self.messages: list[Message] = []
         self.broken = False
 
     def put(self, plant: str, kind: Kind, content: bytes) -> Entry:
         if self.broken:
             raise OSError("no space left on device")
-        self.messages.append(Message(self._loop.elapsed(), kind, json.loads(content)))
+        self.messages.append(Message(self._elapsed(), kind, json.loads(content)))
         return super().put(plant, kind, content)
 
 
@@ -103,7 +104,7 @@ class Site:
         assert isinstance(loop, VirtualTimeLoop)
         self.loop = loop
         self.plcs = SimulatedPlcs()
-        self.store = RecordingStore(loop)
+        self.store = RecordingStore(loop.wall_clock, loop.elapsed)
         self.gateway_stats = GatewayStats()
         self.credentials = PlantCredentials(
             client_id=plant.plant_id, username=plant.plant_id, hmac_key=HMAC_KEY, password="planted"

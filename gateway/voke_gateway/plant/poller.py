@@ -56,7 +56,7 @@ class Poller(Pass):
         self._turn: asyncio.Future[Sequence[str]] | None = None
         self._stopping = False
         self.running = False
-        """A pass is under way."""
+        """A pass is under way, or about to begin."""
 
     def due(self, tick: Tick) -> Sequence[str]:
         """Devices whose turn it is, and those that lost an earlier turn to a busy connection."""
@@ -82,6 +82,7 @@ class Poller(Pass):
             self.awaited = set(self.connection.awaited(devices))
         except Exception:
             log.exception("driver failed", connection=self.connection.name)
+        self.running = True
         self._turn.set_result(devices)
         self._turn = None
 
@@ -112,7 +113,6 @@ class Poller(Pass):
                     return
                 raise
             started = loop.time()
-            self.running = True
             try:
                 await self.connection.poll(devices, deliver)
             except Exception:

@@ -555,3 +555,17 @@ def test_stopping_sends_what_is_gathered_though_another_plc_hangs() -> None:
         ]
 
     run(main())
+
+
+def test_a_stop_in_the_moment_of_a_tick_still_lets_its_passes_run() -> None:
+    async def main() -> None:
+        site = Site(plant_of([["A"], ["B"]], telemetry=EVERY_SECOND))
+        task = asyncio.create_task(site.runner.run())
+        while not site.runner.stats.ticks:
+            await asyncio.sleep(0)
+        assert site.plcs["plc1"].passes == [], "started, and not yet running"
+        await site.runner.stop(10.0)
+        await task
+        assert [list(message.devices) for message in site.snapshots] == [["A", "B"]]
+
+    run(main())
