@@ -51,7 +51,7 @@ def test_a_day_with_an_hour_without_voke_and_two_without_a_plc_loses_nothing() -
     site, voke = run(live(DAY))
     took = time.perf_counter() - began
     stats = site.runner.stats
-    print(f"\n{stats.ticks} ticks, {len(voke.received)} messages, {len(voke.logins)} logins in {took:.2f} s")  # noqa: T201
+    print(f"\n{stats.ticks} ticks, {len(voke.received)} messages, {len(voke.logins)} logins in {took:.2f} s")
 
     assert voke.faults == [], "every signature, nonce and ts was good"
     assert stats.ticks in (8640, 8641)

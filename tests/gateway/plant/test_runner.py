@@ -471,16 +471,20 @@ def test_a_command_is_written_to_the_plc_and_answered_while_ticks_go_on() -> Non
 class FaultyOnce(SimulatedVoke):
     """Its first attempt to connect raises what no connector may raise."""
 
+    fault: Exception
+
     async def connect(self, login: Login) -> SimulatedSession:
         if not self.logins:
             self.logins.append((0.0, login))
-            raise ZeroDivisionError("a bug in a connector")
+            raise self.fault
         return await super().connect(login)
 
 
-def test_an_uplink_that_crashes_is_started_again_and_no_tick_is_lost() -> None:
+@pytest.mark.parametrize("fault", [ZeroDivisionError("a bug in a connector"), TimeoutError()])
+def test_an_uplink_that_crashes_or_just_ends_is_started_again_and_no_tick_is_lost(fault: Exception) -> None:
     async def main() -> tuple[Site, SimulatedVoke]:
         voke = FaultyOnce(keys={PLANT_ID: HMAC_KEY})
+        voke.fault = fault
         site = Site(plant_of([["A"]], telemetry=EVERY_SECOND), voke)
         async with running(site):
             await asyncio.sleep(60.5)
