@@ -73,6 +73,6 @@ def prepare(paths: Sequence[FilePath], state: State, *, now: datetime, read_only
     return prepared
 
 
-def _generated(state: State, plant: Plant, now: datetime) -> dict[str, bytes]:
+def _generated(state: State, plant: Plant, now: datetime) -> dict[str, Any]:
     made = state.generated(plant, now)
     return {_GENERATED[name]: content for name, content in made.items() if name in _GENERATED}
