@@ -242,7 +242,7 @@ def _resource(resource: Plant | DeviceProfile | GatewayPool) -> dict[str, Any]:
 
 
 def _parse(model: type[R], document: object) -> R:
-    return model.model_validate_json(json.dumps(document), strict=True)
+    return model.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
 
 
 def _credentials_document(credentials: PlantCredentials) -> dict[str, str]:

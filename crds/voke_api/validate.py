@@ -46,7 +46,7 @@ def validate(document: object) -> Resource | list[Problem]:
         message = f"apiVersion must be {API_VERSION}" + ("" if version is not None else "; it is missing")
         return [_problem(("apiVersion",), message, _shown(("apiVersion",), version), kind=kind, name=name)]
     try:
-        return model.model_validate_json(json.dumps(document), strict=True)
+        return model.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         details = error.errors(include_url=False)
     except (TypeError, ValueError, RecursionError):
