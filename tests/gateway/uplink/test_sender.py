@@ -389,6 +389,25 @@ def test_after_a_break_each_suspect_goes_alone_until_the_culprit_is_found() -> N
     run(main())
 
 
+def test_a_suspect_that_is_refused_for_the_moment_is_sent_once_more_and_no_oftener() -> None:
+    async def main() -> None:
+        voke = simulated_voke(size_limit=500)
+        rig = Rig(voke)
+        async with rig.running():
+            await rig.connected()
+            for no in range(1, 6):
+                rig.snapshot(text="x" * 600 if no == 1 else "")
+            await rig.until(lambda: not rig.stats.connected)
+            refusals = iter([0x97, 0x80, 0x97, 0x10])
+            voke.answer = lambda *_: next(refusals, 0)
+            await rig.empty(within=300)
+            await asyncio.sleep(300)
+        assert sorted(numbers(voke)) == [2, 3, 4, 5]
+        assert rig.stats.delivered == {Kind.TELEMETRY: 4}
+
+    run(main())
+
+
 def test_what_voke_would_not_take_is_never_sent() -> None:
     async def main() -> None:
         voke = simulated_voke()
