@@ -170,7 +170,7 @@ class Client(asyncio.Protocol):
     def _expire(self, within: float) -> None:
         if self._reply is not None and not self._reply.done() and self._request is not None:
             about = self._request.about
-            self._reply.set_exception(NoReplyError(f"no reply in {within:.3g} s on {about}{self._stray}"))
+            self._reply.set_exception(NoReplyError(f"no reply in {within:.2g} s on {about}{self._stray}"))
 
     def _finish(self, reason: str) -> None:
         if self._transport is not None:

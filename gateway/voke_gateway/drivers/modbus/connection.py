@@ -53,8 +53,8 @@ SILENT_UNITS_END_A_PASS: Final = 2
 _PROBES_SHARE: Final = 0.8
 _LEAST_SHARE: Final = 0.2
 """A probe may last until this much of the time between two passes is over, but always this much of it."""
-_SLOWER: Final = 1.1
-"""Passes that come later than before are believed slowly: one may have been left out because of us."""
+_LEAST_PROBE: Final = 0.05
+"""Seconds that a probe may always last."""
 _NOT_DONE: Final = {
     ExceptionCode.ILLEGAL_FUNCTION,
     ExceptionCode.ILLEGAL_DATA_ADDRESS,
@@ -140,7 +140,9 @@ class ModbusTcpConnection:
         """In this pass a new connection ended before it had carried a reply."""
         self._polled_at = -math.inf
         self._rhythm = math.inf
-        """Seconds from one pass to the next."""
+        """Seconds from one pass to the next, as far as is known."""
+        self._lasted = 0.0
+        """Seconds that the last pass took."""
         for device in devices:
             self._add(device, random)
 
@@ -177,8 +179,7 @@ class ModbusTcpConnection:
     async def poll(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
         """Read the healthy devices, then probe at most one of the others."""
         now = asyncio.get_running_loop().time()
-        self._rhythm = min(now - self._polled_at, _SLOWER * self._rhythm)
-        self._polled_at = now
+        self._follow_rhythm(now)
         self._silent.clear()
         self._answered = self._dropped = False
         healthy: list[_Device] = []
@@ -198,7 +199,21 @@ class ModbusTcpConnection:
             if not self._answered and (self._silent or self._dropped):
                 await self._give_up()
         finally:
+            self._lasted = asyncio.get_running_loop().time() - now
             await self._leave()
+
+    def _follow_rhythm(self, now: float) -> None:
+        """Learn how often passes come.
+
+        A pass that lasts longer than that makes the next ones be left out. If it lasted less than half the
+        time until this one, none was; otherwise passes come at least as often as what lay between the two.
+        """
+        gap = now - self._polled_at
+        if self._lasted < gap / 2:
+            self._rhythm = min(gap, 2 * self._rhythm)
+        else:
+            self._rhythm = min(self._rhythm, max(gap - self._lasted, _LEAST_PROBE))
+        self._polled_at = now
 
     async def _visit(self, one: _Device, deliver: Callable[[DeviceReading], None]) -> None:
         if one.unit.back_off.active:  # since another device of the unit was tried in this pass
@@ -218,7 +233,7 @@ class ModbusTcpConnection:
         one = min(candidates, key=lambda one: one.unit.probed_at)
         one.unit.probed_at = now
         left = _PROBES_SHARE * self._rhythm - (now - self._polled_at)
-        within = min(self._spec.timeout, max(left, _LEAST_SHARE * self._rhythm))
+        within = min(self._spec.timeout, max(left, _LEAST_SHARE * self._rhythm, _LEAST_PROBE))
         one.unit.cut_short = within < self._spec.timeout
         await self._read(one, deliver, within)
 
