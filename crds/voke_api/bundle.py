@@ -16,9 +16,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -90,12 +90,22 @@ class Bundle:
     profiles: Mapping[str, DeviceProfile]
     unreadable: tuple[BundleProblem, ...] = ()
     """Plants to keep running as they were, by name, and why; or profiles."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by file name, as the manifest says."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What its writer has to say of plants whose newest version it could not use, by name."""
 
 
 def pack(
-    plants: Sequence[BundlePlant], profiles: Mapping[str, DeviceProfile], *, generation: int
+    plants: Sequence[BundlePlant],
+    profiles: Mapping[str, DeviceProfile],
+    *,
+    generation: int,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """The files of a bundle, by name. Profiles that no plant uses are left out.
+
+    ``notes`` tells the gateway's reader of plants whose newest version could not be used, by name.
 
     Raises:
         BundleTooLargeError: together they take more than :data:`MAX_BYTES`.
@@ -118,6 +128,8 @@ def pack(
         "plants": [p.plant.metadata.name for p in plants],
         "files": {name: _digest(content) for name, content in files.items()},
     }
+    if notes:
+        manifest["notes"] = dict(notes)
     files[MANIFEST] = _json(manifest)
     sizes = {name: len(content) for name, content in files.items()}
     if sum(sizes.values()) > MAX_BYTES:
@@ -125,23 +137,36 @@ def pack(
     return dict(sorted(files.items()))
 
 
-def unpack(files: Mapping[str, bytes]) -> Bundle:
+def unpack(files: Mapping[str, bytes], previous: Bundle | None = None) -> Bundle:
     """The bundle in ``files``; names that its manifest does not list are ignored.
+
+    With ``previous``, files that have not changed since are not read again: their plants and profiles are the
+    very objects of ``previous``, and such files may be left out of ``files``.
 
     Raises:
         BundleUnreadableError: the manifest is missing or broken, or its format is not one of :data:`FORMATS`.
     """
     manifest, generation, names = _manifest(files)
+    digests: Mapping[str, str] = manifest["files"]
     read = _Reader(files, manifest)
+    known = _unchanged(previous, digests)
     profiles: dict[str, DeviceProfile] = {}
     plants: list[BundlePlant] = []
     unreadable: list[BundleProblem] = []
 
-    with _reporting("profiles", unreadable):
-        for name, document in read(_PROFILES).items():
-            with _reporting(name, unreadable):
-                profiles[name] = _parse(DeviceProfile, document)
+    if previous is not None and known(_PROFILES):
+        profiles.update(previous.profiles)
+    else:
+        with _reporting("profiles", unreadable):
+            for name, document in read(_PROFILES).items():
+                with _reporting(name, unreadable):
+                    profiles[name] = _parse(DeviceProfile, document)
+    before = {} if previous is None else {item.plant.metadata.name: item for item in previous.plants}
+    same_authorities = known(_AUTHORITIES)
     for name in names:
+        if name in before and same_authorities and known(_file(name)):
+            plants.append(before[name])
+            continue
         with _reporting(name, unreadable):
             plants.append(_read_plant(name, read))
     return Bundle(
@@ -150,7 +175,38 @@ def unpack(files: Mapping[str, bytes]) -> Bundle:
         plants=tuple(sorted(plants, key=lambda p: p.plant.metadata.name)),
         profiles=profiles,
         unreadable=tuple(unreadable),
+        digests=digests,
+        notes={name: str(note) for name, note in manifest.get("notes", {}).items()},
     )
+
+
+def needed_files(manifest: bytes, previous: Bundle | None) -> tuple[str, ...]:
+    """Names of the files that :func:`unpack` wants beside this manifest.
+
+    Raises:
+        BundleUnreadableError: as :func:`unpack`.
+    """
+    content, _, names = _manifest({MANIFEST: manifest})
+    known = _unchanged(previous, content["files"])
+    wanted = [_PROFILES] if not known(_PROFILES) else []
+    before = set() if previous is None else {item.plant.metadata.name for item in previous.plants}
+    same_authorities = known(_AUTHORITIES)
+    changed = [
+        _file(name) for name in names if not (name in before and same_authorities and known(_file(name)))
+    ]
+    if changed:
+        wanted.append(_AUTHORITIES)
+    return (*wanted, *changed)
+
+
+def _unchanged(previous: Bundle | None, digests: Mapping[str, str]) -> Callable[[str], bool]:
+    """Whether a file is the one that ``previous`` was read from."""
+    before: Mapping[str, str] = {} if previous is None else previous.digests
+
+    def unchanged(name: str) -> bool:
+        return name in before and before[name] == digests.get(name)
+
+    return unchanged
 
 
 class _Reader:
@@ -247,27 +303,27 @@ def _parse(model: type[R], document: object) -> R:
 
 def _credentials_document(credentials: PlantCredentials) -> dict[str, str]:
     document: dict[str, str] = {}
-    for field in fields(credentials):
-        value = getattr(credentials, field.name)
-        if field.name == "broker_ca" and value is not None:
+    for each in fields(credentials):
+        value = getattr(credentials, each.name)
+        if each.name == "broker_ca" and value is not None:
             document["brokerCa"] = _digest(value)
         elif value is not None:
-            document[to_camel(field.name)] = _text(value) if isinstance(value, bytes) else value
+            document[to_camel(each.name)] = _text(value) if isinstance(value, bytes) else value
     return document
 
 
 def _credentials(document: Mapping[str, Any], read: _Reader) -> PlantCredentials:
     given: dict[str, Any] = {}
-    for field in fields(PlantCredentials):
-        value = document.get(to_camel(field.name))
+    for each in fields(PlantCredentials):
+        value = document.get(to_camel(each.name))
         if value is None:
             continue
         if not isinstance(value, str):
-            raise TypeError(f"credentials: {to_camel(field.name)} is not text")
-        if field.name == "broker_ca":
-            given[field.name] = read.authority(value)
+            raise TypeError(f"credentials: {to_camel(each.name)} is not text")
+        if each.name == "broker_ca":
+            given[each.name] = read.authority(value)
         else:
-            given[field.name] = value if field.name in _TEXT_CREDENTIALS else _bytes(value)
+            given[each.name] = value if each.name in _TEXT_CREDENTIALS else _bytes(value)
     missing = {"client_id", "username", "hmac_key"} - given.keys()
     if missing:
         raise ValueError(f"credentials lack {', '.join(sorted(map(to_camel, missing)))}")
