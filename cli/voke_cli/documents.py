@@ -70,33 +70,44 @@ class Documents:
 def read_documents(paths: Sequence[FilePath]) -> Documents:
     """Read all that ``paths`` hold. Never raises for what is in the files, or for a file that is not there."""
     documents = Documents()
-    for path in dict.fromkeys(paths):
-        for file, text in _texts(path, documents.problems):
-            count = 0
-            for document in read_yaml(text):
-                count += 1
-                _take(document, file, documents)
-            if count == 0:
-                documents.problems.append(_file_problem(file, "holds no document, only comments or nothing"))
+    for file in _files(paths, documents.problems):
+        text = _text_of(file, documents.problems)
+        if text is not None:
+            _take_all(text, str(file), documents)
     return documents
 
 
-def _texts(path: FilePath, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    if str(path) == STDIN:
-        files: list[FilePath] = [path]
-    elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-        if not files:
-            problems.append(_file_problem(str(path), f"holds no {', '.join(SUFFIXES)} file"))
-    else:
-        files = [path]
-    for file in files:
-        try:
-            yield str(file), _text(file)
-        except OSError as error:
-            problems.append(_file_problem(str(file), f"cannot be read: {error.strerror or error}"))
-        except ValueError as error:
-            problems.append(_file_problem(str(file), str(error)))
+def _take_all(text: str, file: str, into: Documents) -> None:
+    empty = True
+    for document in read_yaml(text):
+        empty = False
+        _take(document, file, into)
+    if empty:
+        into.problems.append(_file_problem(file, "holds no document, only comments or nothing"))
+
+
+def _files(paths: Sequence[FilePath], problems: list[Problem]) -> list[FilePath]:
+    """Each file once, however often and in whatever way it is named."""
+    files: dict[FilePath, FilePath] = {}
+    for path in paths:
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+            if not found:
+                problems.append(_file_problem(str(path), f"holds no {', '.join(SUFFIXES)} file"))
+        for file in found:
+            files.setdefault(file.absolute(), file)
+    return list(files.values())
+
+
+def _text_of(file: FilePath, problems: list[Problem]) -> str | None:
+    try:
+        return _text(file)
+    except OSError as error:
+        problems.append(_file_problem(str(file), f"cannot be read: {error.strerror or error}"))
+    except ValueError as error:
+        problems.append(_file_problem(str(file), str(error)))
+    return None
 
 
 def _text(file: FilePath) -> str:

@@ -56,7 +56,7 @@ class YamlDocument:
 
     line: int
     """Where it begins, 1-based."""
-    value: Any = None
+    value: Any = field(default=None, repr=False)
     """JSON: dicts with text keys, lists, text, numbers, booleans, None."""
     lines: dict[Path, int] = field(default_factory=dict)
     """Line of every value, for a map's entry that of its key."""
