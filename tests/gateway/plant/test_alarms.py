@@ -52,26 +52,26 @@ class Site:
 
 
 @pytest.mark.parametrize(
-    ("when", "holding", "not_holding"),
+    ("field", "when", "holding", "not_holding"),
     [
-        ({"gt": 5}, 5.1, 5),
-        ({"gte": 5}, 5, 4.9),
-        ({"lt": 5}, 4.9, 5),
-        ({"lte": 5}, 5, 5.1),
-        ({"eq": 5}, 5.0, 4),
-        ({"ne": 5}, 4, 5),
-        ({"eq": "TRIP"}, "TRIP", "OK"),
-        ({"eq": True}, True, False),
+        ("faultCode", {"gt": 5}, 5.1, 5),
+        ("faultCode", {"gte": 5}, 5, 4.9),
+        ("faultCode", {"lt": 5}, 4.9, 5),
+        ("faultCode", {"lte": 5}, 5, 5.1),
+        ("faultCode", {"eq": 5}, 5.0, 4),
+        ("faultCode", {"ne": 5}, 4, 5),
+        ("state", {"eq": "TRIP"}, "TRIP", "OK"),
+        ("enable", {"eq": True}, True, False),
     ],
 )
 def test_a_condition_raises_when_it_begins_and_resolves_when_it_ends(
-    when: dict[str, Any], holding: Value, not_holding: Value
+    field: str, when: dict[str, Any], holding: Value, not_holding: Value
 ) -> None:
-    site = Site(field="faultCode", when=when)
-    assert site.read(1, faultCode=not_holding) == []
-    assert site.read(2, faultCode=holding) == ["RAISE"]
-    assert site.read(3, faultCode=holding) == ["RAISE"]
-    assert site.read(4, faultCode=not_holding) == ["RAISE", "RESOLVE"]
+    site = Site(field=field, when=when)
+    assert site.read(1, **{field: not_holding}) == []
+    assert site.read(2, **{field: holding}) == ["RAISE"]
+    assert site.read(3, **{field: holding}) == ["RAISE"]
+    assert site.read(4, **{field: not_holding}) == ["RAISE", "RESOLVE"]
 
 
 def test_resolve_repeats_the_id_code_and_severity_of_its_raise() -> None:
