@@ -17,6 +17,7 @@ from voke_api.bundle import (
     BundlePlant,
     BundleTooLargeError,
     BundleUnreadableError,
+    needed_files,
     pack,
     unpack,
 )
@@ -193,3 +194,40 @@ def test_a_plant_file_of_another_shape_is_reported(document: object) -> None:
     bundle = unpack(files | {"plant-b.json.gz": content, MANIFEST: json.dumps(manifest).encode()})
     assert [p.plant.metadata.name for p in bundle.plants] == ["a"]
     assert [p.name for p in bundle.unreadable] == ["b"]
+
+
+def test_what_has_not_changed_is_not_read_again() -> None:
+    first = unpack(packed("a", "b"))
+    changed = pack(
+        [entry("a"), BundlePlant(plant=plant("b", interval="5s"), pool=POOL, credentials=credentials())],
+        {"acme": PROFILE},
+        generation=4,
+    )
+    wanted = needed_files(changed[MANIFEST], first)
+    assert "plant-b.json.gz" in wanted
+    assert "plant-a.json.gz" not in wanted
+    second = unpack({name: changed[name] for name in (MANIFEST, *wanted)}, first)
+    assert second.plants[0] is first.plants[0]
+    assert second.profiles["acme"] is first.profiles["acme"]
+    assert second.plants[1].plant.spec.telemetry.interval == 5.0
+    assert second == unpack(changed)
+    assert needed_files(changed[MANIFEST], second) == ()
+
+
+def test_a_new_root_certificate_is_a_change_of_the_plants_that_use_it() -> None:
+    first = unpack(pack([entry("a", broker_ca=b"one")], {}, generation=1))
+    renewed = pack([entry("a", broker_ca=b"two")], {}, generation=2)
+    assert unpack(renewed, first).plants[0].credentials.broker_ca == b"two"
+
+
+def test_a_broken_plant_is_read_again_once_it_is_whole() -> None:
+    whole = packed("a", "b")
+    first = unpack({**whole, "plant-b.json.gz": b"half"})
+    assert [problem.name for problem in first.unreadable] == ["b"]
+    assert "plant-b.json.gz" in needed_files(whole[MANIFEST], first)
+    assert unpack(whole, first) == unpack(whole)
+
+
+def test_notes_reach_the_reader() -> None:
+    files = pack([entry("a")], {}, generation=1, notes={"a": "plant.yaml:7: no such profile"})
+    assert unpack(files).notes == {"a": "plant.yaml:7: no such profile"}
