@@ -69,6 +69,8 @@ class SimulatedVoke:
     receive_maximum: int = 65_535
     replay_window: float = 30.0
     size_limit: int = 8192
+    abort_takes: float = 0.0
+    """Seconds during which an aborted session still hands on what was read already."""
     says_taken_over: bool = True
     """False: like mosquitto before 2.0.15, an evicted session just ends."""
     online: bool = True
@@ -216,7 +218,11 @@ class SimulatedSession:
             self.end(Closed(CloseReason.LOCAL))
 
     def abort(self) -> None:
-        self.end(Closed(CloseReason.LOCAL, "aborted"))
+        delay = self._voke.abort_takes
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self.end, Closed(CloseReason.NETWORK, "aborted"))
+        else:
+            self.end(Closed(CloseReason.NETWORK, "aborted"))
 
     def end(self, closed: Closed) -> None:
         """The session is over, for both sides."""

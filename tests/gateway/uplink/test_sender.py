@@ -235,6 +235,23 @@ def test_without_a_subscriber_a_message_counts_as_delivered_if_the_pool_says_so(
     run(main())
 
 
+def test_one_snapshot_at_a_time_is_tried_while_acks_pass_freely() -> None:
+    async def main() -> None:
+        voke = simulated_voke(answer=lambda suffix, _: 0x10 if suffix == "telemetry" else 0)
+        rig = Rig(voke)
+        async with rig.running():
+            await rig.connected()
+            for _ in range(50):
+                rig.snapshot()
+            for _ in range(600):
+                rig.ack()
+                await asyncio.sleep(1)
+        assert len(voke.accepted("ack")) == 600
+        assert rig.stats.refused["0x10"] < 20 + 25
+
+    run(main())
+
+
 def test_info_without_a_subscriber_does_not_hold_up_snapshots() -> None:
     async def main() -> None:
         voke = simulated_voke(answer=lambda suffix, _: 0x10 if suffix == "info" else 0)
@@ -389,6 +406,40 @@ def test_after_a_break_each_suspect_goes_alone_until_the_culprit_is_found() -> N
     run(main())
 
 
+def test_suspects_of_a_backlog_that_keeps_its_pace_are_sent_once() -> None:
+    async def main() -> None:
+        voke = simulated_voke(size_limit=500, online=False, latency=1.0)
+        rig = Rig(voke)
+        async with rig.running():
+            for no in range(1, 41):
+                rig.snapshot(text="x" * 600 if no == 20 else "")
+            voke.online = True
+            await rig.connected()
+            await rig.until(lambda: not rig.stats.connected)
+            await rig.empty(within=300)
+        of_first_session = {m.content["no"] for m in voke.received if m.session == 1}
+        again = numbers(voke)
+        assert {no for no in again if again.count(no) > 1} <= of_first_session
+        assert max(again.count(no) for no in again) <= 2
+        assert set(again) == set(range(1, 41)) - {20}
+
+    run(main())
+
+
+def test_a_backlog_takes_at_most_half_the_window() -> None:
+    async def main() -> None:
+        voke = simulated_voke(online=False, latency=1.0)
+        rig = Rig(voke, plant=make_plant(interval=0.01))
+        async with rig.running():
+            for _ in range(200):
+                rig.snapshot()
+            voke.online = True
+            await rig.empty()
+        assert voke.most_in_flight == 10
+
+    run(main())
+
+
 def test_a_suspect_that_is_refused_for_the_moment_is_sent_once_more_and_no_oftener() -> None:
     async def main() -> None:
         voke = simulated_voke(size_limit=500)
@@ -452,9 +503,10 @@ def test_a_missing_puback_ends_the_session_and_the_message_is_signed_again(
     run(main())
 
 
-def test_a_puback_that_comes_too_late_is_not_delivery() -> None:
+@pytest.mark.parametrize("abort_takes", [0.0, 3.0])
+def test_a_puback_that_comes_too_late_is_not_delivery(abort_takes: float) -> None:
     async def main() -> None:
-        voke = simulated_voke(latency=12.0)
+        voke = simulated_voke(latency=12.0, abort_takes=abort_takes)
         rig = Rig(voke)
         async with rig.running():
             await rig.connected()
@@ -471,7 +523,7 @@ def test_a_puback_that_comes_too_late_is_not_delivery() -> None:
 def test_a_broker_that_never_answers_is_left_alone_more_and_more() -> None:
     async def main() -> None:
         voke = simulated_voke(answer=lambda *_: None)
-        rig = Rig(voke)
+        rig = Rig(voke, plant=make_plant(replay_window=8.0))
         async with rig.running():
             rig.snapshot()
             await asyncio.sleep(4 * 3600)

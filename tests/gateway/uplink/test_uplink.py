@@ -310,6 +310,20 @@ def test_new_credentials_end_the_wait_after_a_refused_login() -> None:
     run(main())
 
 
+def test_renewing_during_an_attempt_waits_for_the_one_with_the_new_credentials() -> None:
+    async def main() -> None:
+        voke = simulated_voke(latency=0.5)
+        rig = Rig(voke)
+        async with rig.running():
+            await asyncio.sleep(0.1)
+            assert len(voke.logins) == 1
+            await rig.uplink.renew(make_credentials(rig.plant, password="new"))
+            assert [login.password for _, login in voke.logins] == ["right", "new"]
+            assert rig.stats.connected
+
+    run(main())
+
+
 def test_renewing_with_credentials_that_are_refused_returns_and_says_so() -> None:
     async def main() -> None:
         voke = simulated_voke()

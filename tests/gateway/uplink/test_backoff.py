@@ -1,0 +1,47 @@
+"""How waiting grows."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voke_gateway.uplink.backoff import Backoff, Pace
+from voke_gateway.uplink.identity import IdentityWatch
+from voke_gateway.uplink.session import CloseReason
+
+HOUR = 3600.0
+
+
+@given(
+    base=st.floats(0.1, 100.0),
+    factor=st.floats(1.0, 1000.0),
+    floor=st.floats(0.0, 1.0),
+    attempt=st.integers(0, 10_000),
+    seed=st.integers(),
+)
+def test_a_wait_is_between_floor_and_ceiling(
+    base: float, factor: float, floor: float, attempt: int, seed: int
+) -> None:
+    pace = Pace(base=base, cap=base * factor, floor=floor)
+    ceiling = min(base * factor, base * 2.0 ** min(attempt, 100))
+    assert floor * ceiling * 0.999 <= pace.delay(attempt, Random(seed)) <= ceiling * 1.001
+
+
+def test_waits_grow_until_reset() -> None:
+    backoff = Backoff(Pace(base=1.0, cap=60.0, floor=1.0), Random(1))
+    assert [backoff.next() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    backoff.reset()
+    assert backoff.next() == 1
+
+
+def test_staying_away_grows_with_each_take_over_and_starts_anew_after_hours_without() -> None:
+    watch = IdentityWatch(Random(1))
+    away = [watch.session_ended(CloseReason.TAKEN_OVER, lasted=0.5 * HOUR) for _ in range(6)]
+    assert 120 <= away[0] <= 240
+    assert all(900 <= seconds <= 1800 for seconds in away[4:])
+    assert 120 <= watch.session_ended(CloseReason.TAKEN_OVER, lasted=2 * HOUR) <= 240
+    assert watch.in_use
+    watch.session_lasts()
+    assert not watch.in_use
