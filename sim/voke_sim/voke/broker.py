@@ -6,6 +6,10 @@ log, and it ends with the process that started it. Works with mosquitto 2.0.11 a
 What SIGHUP reloads (read in the sources of 2.0.11 and 2.0.21, and tested): password files, access rules
 and, because the mTLS listener has a CRL file, that listener's CA bundle and CRLs. Sessions stay, except
 those whose login would now be refused. No registration needs a restart.
+
+With access rules per listener, mosquitto after 2.0.11 gives a session that went offline nothing that is
+published from then on, and still answers the publisher with PUBACK 0x00. What was on its way when the
+broker stopped is kept by both.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -130,6 +135,17 @@ class Broker:
         """Process id of the running broker."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Of the mosquitto that was started last."""
+        found = re.findall(r"mosquitto version ([0-9.]+) running", self.log_text())
+        return tuple(int(part) for part in found[-1].split("."))
+
+    @property
+    def queues_for_offline_sessions(self) -> bool:
+        """Whether a plant that was offline gets the commands sent meanwhile; see the top of this module."""
+        return self.version <= (2, 0, 11)
 
     async def start(self) -> None:
         """Choose free ports and start; returns when every listener is open.
