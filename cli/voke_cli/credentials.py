@@ -7,17 +7,19 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voke_cli.state import KnownPlant, State, StateError, default_directory
+if TYPE_CHECKING:  # key material takes longer to import than the rest of the command line
+    from voke_cli.state import KnownPlant, State
 
 FORMS = {
     "hmac.key": "the HMAC secret: Voke admin, Plant, Security",
     "tls.csr": "certificate request, CN = plant id: for Voke's CA to sign; give the result back as a Secret",
     "tls.crt": "client certificate, signed by ca.crt",
     "ca.crt": "root of tls.crt: for a broker that is to trust the fleet's own CA",
+    "ca.crl": "its empty revocation list: a broker with a crlfile wants one for every CA it trusts",
     "jwt-public.der": "public key, PKCS#1 DER: for the broker's JWT plugin (SPKI would make every login fail)",
     "jwt-public.pem": "the same key for people, SPKI PEM: not for the broker",
 }
@@ -49,6 +51,8 @@ def credentials(
 
     Key material is not printed; --export writes it. Exit status: 0 done, 1 not known or not writable.
     """
+    from voke_cli.state import State, StateError, default_directory
+
     directory = State(state or default_directory())
     known = {each.name: each for each in directory.known()}
     if plant is None:
@@ -79,7 +83,7 @@ def describe(state: State, plant: KnownPlant) -> Registration:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    from voke_operator.credentials.material import certificate_request, jwt_public
+    from voke_operator.credentials.material import certificate_request, jwt_public, revocation_list
 
     held = state.material(plant.name)
     facts = {"name": plant.name, "plantId": plant.plant_id, "method": plant.method}
@@ -93,6 +97,10 @@ def describe(state: State, plant: KnownPlant) -> Registration:
         facts["certificateNotAfter"] = f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
         files["tls.csr"] = certificate_request(plant.plant_id, held["tls.key"])
         files |= {name: held[name] for name in ("tls.crt", "ca.crt")}
+        now = datetime.now(UTC)
+        issuer = state.fleet_ca(now)
+        if issuer["ca.crt"] == held["ca.crt"]:
+            files["ca.crl"] = revocation_list(issuer, now)
     if "jwt-private.pem" in held:
         key = load_pem_private_key(held["jwt-private.pem"], password=None)
         assert isinstance(key, RSAPrivateKey)

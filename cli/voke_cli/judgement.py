@@ -14,9 +14,8 @@ from voke_api.problems import Path, Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
 from voke_api.resources import DeviceProfile, Plant
-from voke_api.resources.common import Table
-from voke_api.resources.points import from_data_sheet
 from voke_cli.documents import Documents, read_documents
+from voke_cli.hints import hints
 from voke_cli.secrets_check import credentials_from_secrets, unique
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
@@ -63,7 +62,7 @@ def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
         if isinstance(salvaged.resource, Plant):
             _, problems = judge_plant(salvaged.resource)
             found += [replace(problem, path=salvaged.original(problem.path)) for problem in problems]
-    found += _address_hints(documents)
+    found += hints(documents)
     found += check_fleet([*documents.plants, *_salvaged(documents, Plant)])
     located = [documents.locate(problem) for problem in found if not _said(problem, documents)]
     judgement.problems = unique(sorted([*documents.problems, *located], key=_place))
@@ -156,49 +155,6 @@ def _too_slow(plant: ResolvedPlant) -> Iterator[Problem]:
 
 def _pause(device: ResolvedDevice) -> float:
     return device.limits.pause * len(plan_device(device)) if device.limits.pause else 0.0
-
-
-def _address_hints(documents: Documents) -> Iterator[Problem]:
-    """One question for each device or profile whose addresses look copied from a data sheet."""
-    for name, profile in documents.profiles.items():
-        addresses = [(p.table, p.address) for p in profile.spec.points]
-        yield from _address_hint(addresses, ("spec", "points"), "DeviceProfile", name)
-    for plant in documents.plants:
-        for index, device in enumerate(plant.spec.devices):
-            path: Path = ("spec", "devices", index, "points")
-            addresses = [(p.table, p.address) for p in device.points]
-            yield from _address_hint(addresses, path, "Plant", plant.metadata.name)
-            bits = device.raw.bits or () if device.raw is not None else ()
-            addresses = [(bit.table, bit.address) for bit in bits]
-            path = ("spec", "devices", index, "raw", "bits")
-            yield from _address_hint(addresses, path, "Plant", plant.metadata.name)
-            if device.raw is not None and device.raw.table is not None and device.raw.address is not None:
-                addresses = [(device.raw.table, device.raw.address)]
-                for hint in _address_hint(addresses, path, "Plant", plant.metadata.name):
-                    yield replace(hint, path=("spec", "devices", index, "raw", "address"))
-
-
-def _address_hint(
-    addresses: Sequence[tuple[Table, int]], path: Path, kind: str, name: str
-) -> Iterator[Problem]:
-    suspects = [
-        (index, given, place[1])
-        for index, (table, given) in enumerate(addresses)
-        if (place := from_data_sheet(given)) is not None and place[0] == table
-    ]
-    if not suspects:
-        return
-    index, given, meant = suspects[0]
-    others = f" ({len(suspects) - 1} more look like it)" if len(suspects) > 1 else ""
-    yield Problem(
-        path=(*path, index, "address"),
-        value=given,
-        message=f"did you mean address {meant}? Addresses are zero-based as on the wire, and {given} looks "
-        f"like a data sheet's number for {meant}{others}",
-        severity=Severity.WARNING,
-        kind=kind,
-        name=name,
-    )
 
 
 def _problem(plant: ResolvedPlant, path: Path, message: str, severity: Severity = Severity.ERROR) -> Problem:

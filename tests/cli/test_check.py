@@ -158,6 +158,14 @@ def test_addresses_from_data_sheets_are_asked_about_once_per_device(write: Write
     assert "(1 more look like it)" in output
 
 
+def test_fields_that_json_escapes_are_asked_about(write: Write) -> None:
+    document = battery_document()
+    document["spec"]["devices"][0]["points"][0]["field"] = "soc\\percent"
+    status, output = run(write(document))
+    assert status == 0
+    assert output.count("some versions of Node confuse such keys") == 1
+
+
 def test_a_snapshot_that_may_exceed_a_message_is_said_to_be_split(write: Write) -> None:
     document = battery_document()
     long = {"table": "holding", "type": "string", "length": 250}

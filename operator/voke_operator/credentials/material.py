@@ -75,10 +75,7 @@ def new_client_certificate(plant_id: str, issuer: Material, now: datetime) -> Ma
     Raises:
         UnusableIssuerError: the issuer's certificate has expired, or its key does not belong to it.
     """
-    ca = x509.load_pem_x509_certificate(issuer[ISSUER])
-    ca_key = _private_key(issuer[ISSUER_KEY])
-    if ca_key.public_key() != ca.public_key():
-        raise UnusableIssuerError("the issuing CA's key does not belong to its certificate")
+    ca, ca_key = _issuer(issuer)
     if ca.not_valid_after_utc <= now:
         raise UnusableIssuerError(f"the issuing CA expired on {ca.not_valid_after_utc:%Y-%m-%d}")
     key = ec.generate_private_key(ec.SECP256R1())
@@ -104,6 +101,25 @@ def new_client_certificate(plant_id: str, issuer: Material, now: datetime) -> Ma
         TLS_KEY: _private_pem(key),
         ISSUER: issuer[ISSUER],
     }
+
+
+def revocation_list(issuer: Material, now: datetime) -> bytes:
+    """An empty PEM revocation list, valid as long as the issuer: nothing has been revoked.
+
+    A broker with a ``crlfile`` refuses every certificate whose issuer has no list in it (mosquitto 2.0).
+    """
+    ca, ca_key = _issuer(issuer)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.subject)
+        .last_update(now - _BACKDATE)
+        .next_update(ca.not_valid_after_utc)
+        .add_extension(x509.CRLNumber(1), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+    )
+    return builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def certificate_request(plant_id: str, tls_key: bytes) -> bytes:
@@ -132,6 +148,13 @@ def jwt_public(key: rsa.RSAPrivateKey) -> Material:
         JWT_PUBLIC_PEM: public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         JWT_PUBLIC_DER: public.public_bytes(Encoding.DER, PublicFormat.PKCS1),
     }
+
+
+def _issuer(issuer: Material) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]:
+    ca, key = x509.load_pem_x509_certificate(issuer[ISSUER]), _private_key(issuer[ISSUER_KEY])
+    if key.public_key() != ca.public_key():
+        raise UnusableIssuerError("the issuing CA's key does not belong to its certificate")
+    return ca, key
 
 
 def _plant_name(plant_id: str) -> x509.Name:

@@ -74,3 +74,12 @@ def test_the_jwt_public_key_for_the_broker_is_pkcs1_der() -> None:
     )
     assert converted == der
     assert keys[material.JWT_PRIVATE].startswith(b"-----BEGIN RSA PRIVATE KEY-----")
+
+
+def test_openssl_finds_nothing_revoked_by_the_issuers_list(tmp_path: Path) -> None:
+    ca = material.new_fleet_ca(NOW, "voke-fleet CA")
+    leaf = material.new_client_certificate(PLANT_ID, ca, NOW)
+    for name, content in {**leaf, "ca.crl": material.revocation_list(ca, NOW)}.items():
+        (tmp_path / name).write_bytes(content)
+    arguments = ("-crl_check", "-CAfile", str(tmp_path / "ca.crt"), "-CRLfile", str(tmp_path / "ca.crl"))
+    assert b": OK" in openssl("verify", *arguments, str(tmp_path / "tls.crt"))
