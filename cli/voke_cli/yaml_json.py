@@ -18,6 +18,8 @@ from voke_api.problems import Path
 _MAX_VALUES: Final = 1_000_000
 """Of one document, aliases expanded: a bound on what a small file can blow up to."""
 _MAX_DEPTH: Final = 100
+_MAX_COMPOSED: Final = _MAX_DEPTH + 2
+_TOO_DEEP: Final = "nests too deep, or an alias contains itself"
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _QUOTED = re.compile(r"(['\"]).{2,}?\1")
 _WORDS: Final[dict[str, bool | None]] = {
@@ -25,7 +27,9 @@ _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0[xX][0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)")
+_INTEGER = re.compile(
+    r"[-+]?(0|[1-9][0-9_]*|0[xX]_*[0-9a-fA-F][0-9a-fA-F_]*|0o_*[0-7][0-7_]*|0b_*[01][01_]*)"
+)
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL: Final = {
@@ -83,6 +87,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         }
         return f"{_TAG}{names[kind]}"
 
+    _depth = 0
+
+    def descend_resolver(self, parent: Any, _index: Any) -> None:
+        """Called before each node. libyaml's composer recurses in C, where too deep is the process's end."""
+        self._depth += 1
+        if self._depth > _MAX_COMPOSED:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=parent.start_mark)
+
+    def ascend_resolver(self) -> None:
+        """Called after each node."""
+        self._depth -= 1
+
 
 def read_yaml(text: str) -> Iterator[YamlDocument]:
     """The documents of a file; one that cannot be read does not keep the others from being read."""
@@ -130,13 +146,17 @@ def _compose(chunk: str, offset: int) -> yaml.Node | None:
         raise _Unreadable(
             "not YAML: holds a control character", chunk.count("\n", 0, position) + offset + 1
         ) from None
+    except UnicodeEncodeError:
+        raise _Unreadable("holds half of a surrogate pair, which is no text", offset + 1) from None
     except RecursionError:
-        raise _Unreadable("nests too deep", offset + 1) from None
+        raise _Unreadable(_TOO_DEEP, offset + 1) from None
     return node
 
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "cannot be read"
+    if problem == _TOO_DEEP:
+        return problem
     if "\\t" in problem or "tab" in problem or "character that cannot start any token" in problem:
         return (
             "not YAML: a tab is used for indentation, or a value begins with @, ` or %; use spaces or quotes"
@@ -154,13 +174,14 @@ class _Converter:
         self._document = document
         self._offset = offset
         self._count = 0
+        self._merging = 0
 
     def convert(self, node: yaml.Node, path: Path) -> Any:
         self._count += 1
         if self._count > _MAX_VALUES:
             raise _Unreadable(f"aliases blow this up to more than {_MAX_VALUES} values", self._line(node))
-        if len(path) > _MAX_DEPTH:
-            raise _Unreadable("nests too deep, or an alias contains itself", self._line(node))
+        if len(path) + self._merging > _MAX_DEPTH:
+            raise _Unreadable(_TOO_DEEP, self._line(node))
         self._document.lines.setdefault(path, self._line(node))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -192,7 +213,10 @@ class _Converter:
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
             if isinstance(source, yaml.MappingNode):
-                into.update({k: v for k, v in self.convert(source, path).items() if k not in into})
+                self._merging += 1
+                merged = self.convert(source, path)
+                self._merging -= 1
+                into.update({key: value for key, value in merged.items() if key not in into})
             else:
                 self._fault(source, path, "<< merges an object, given by an alias")
 

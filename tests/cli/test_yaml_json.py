@@ -85,6 +85,7 @@ def test_anchors_aliases_and_merges() -> None:
         ("a: &a [*a]", 1, "alias contains itself"),
         ("? [1]\n: 2", 1, "a key must be text"),
         ("a: x\x07", 1, "control character"),
+        ("a: \ud800", 1, "surrogate"),
     ],
 )
 def test_what_cannot_be_read_has_a_line_and_a_reason(text: str, line: int, message: str) -> None:
@@ -96,6 +97,20 @@ def test_what_cannot_be_read_has_a_line_and_a_reason(text: str, line: int, messa
 def test_nesting_has_an_end() -> None:
     assert fault("a: " + "[" * 5000)[1]
     assert "nests too deep" in fault("[" * 150 + "]" * 150)[1]
+    assert value("[" * 100 + "]" * 100) is not None
+
+
+def test_nesting_that_would_overflow_the_stack_of_the_parser_is_refused_where_it_happens() -> None:
+    for text in ("a: 1\nb: " + "[" * 50_000 + "]" * 50_000, "a: 1\nb: " + "{a: " * 50_000 + "}" * 50_000):
+        assert fault(text) == (2, "nests too deep, or an alias contains itself")
+
+
+def test_an_object_cannot_be_merged_into_itself() -> None:
+    assert "alias contains itself" in fault("a: &a\n  <<: *a\n  b: 1\n")[1]
+
+
+def test_a_prefix_without_digits_is_text_not_a_number() -> None:
+    assert value("[0x_, 0o__, 0b_, 0x, 0x_1f]") == ["0x_", "0o__", "0b_", "0x", 31]
 
 
 def test_a_fault_never_quotes_the_file() -> None:
