@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 import pytest
+
 from tests.support.virtual_time import (
     EPOCH,
     DeadlockError,

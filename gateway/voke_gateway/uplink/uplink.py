@@ -139,7 +139,10 @@ class Uplink:
             async with asyncio.timeout(None) as self._limit:
                 await self._keep_connected()
         except TimeoutError:
-            self._logger.warning("stopped_with_messages_waiting", messages=self._sender.waiting)
+            if self._limit is None or not self._limit.expired():
+                raise
+            if self._sender.waiting:
+                self._logger.warning("stopped_with_messages_waiting", messages=self._sender.waiting)
         finally:
             self._limit = None
             if self._flows is not None:
