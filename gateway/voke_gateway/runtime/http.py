@@ -1,7 +1,8 @@
 """A read-only HTTP server for a handful of paths: probes, metrics and status.
 
 h11 parses; one response per request, small bodies, nothing to configure. A client that is slow or silent is
-dropped, and so are those beyond the limit: whoever looks at the gateway must not be able to hold it up.
+dropped, and beyond the limit the one that came first, so that a probe always gets its answer: whoever looks
+at the gateway must not be able to hold it up.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import structlog
 MAX_CLIENTS: Final = 64
 MAX_PORT: Final = 65_535
 IDLE_LIMIT: Final = 10.0
-"""Seconds that a client may take for a request, or be silent between two."""
+"""Seconds that a client may take for a request, for taking the response, or be silent between two."""
 
 log = structlog.get_logger()
 
@@ -61,7 +62,8 @@ class HttpServer:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], None] = {}
+        """In order of arrival."""
 
     async def start(self, host: str, port: int) -> int:
         """Listen; port 0 takes a free one. Returns the port.
@@ -78,6 +80,11 @@ class HttpServer:
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
+    @property
+    def clients(self) -> int:
+        """How many are connected."""
+        return len(self._clients)
+
     async def close(self) -> None:
         """Stop listening and drop the clients."""
         if self._server is not None:
@@ -90,20 +97,22 @@ class HttpServer:
         task = asyncio.current_task()
         assert task is not None
         if len(self._clients) >= MAX_CLIENTS:
-            writer.close()
-            return
-        self._clients.add(task)
+            first = next(iter(self._clients))
+            del self._clients[first]
+            first.cancel()
+        self._clients[task] = None
         try:
             with suppress(OSError, TimeoutError, h11.RemoteProtocolError, h11.LocalProtocolError):
                 await self._serve(reader, writer)
         except asyncio.CancelledError:
             pass  # close() ends this task, and nobody waits for its result
         finally:
-            self._clients.discard(task)
-            writer.close()
+            self._clients.pop(task, None)
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16_384)
+        writer.transport.set_write_buffer_limits(high=0)
         while True:
             request = None
             async with asyncio.timeout(IDLE_LIMIT):
@@ -119,9 +128,12 @@ class HttpServer:
                         return
             assert request is not None
             writer.write(self._respond(connection, request))
-            await writer.drain()
+            async with asyncio.timeout(IDLE_LIMIT):
+                await writer.drain()  # all of it, see above: what is left would be held for who does not read
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
+            if connection.trailing_data[0]:
+                return  # requests sent ahead of their responses would be served without letting others in
             connection.start_next_cycle()
 
     def _respond(self, connection: h11.Connection, request: h11.Request) -> bytes:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.loops import until
 from voke_gateway.runtime import http as server_module
 from voke_gateway.runtime.http import AddressInUseError, HttpServer, Response, parse_address
 
@@ -75,6 +78,38 @@ async def test_silent_clients_are_dropped_and_do_not_keep_others_out(
     assert (await ask(port, "GET", "/healthz"))[0] == 200
     for _, writer in silent:
         writer.close()
+
+
+async def test_clients_that_do_not_read_are_dropped_with_what_they_were_to_get(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "IDLE_LIMIT", 0.2)
+    server = HttpServer({**ROUTES, "/large": lambda: Response(b"x" * 20_000_000)})
+    port = await server.start("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: server.clients == 1)
+        await until(lambda: server.clients == 0)
+    await server.close()
+
+
+async def test_the_newest_client_is_served_however_many_wait_before_it(port: int) -> None:
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server_module.MAX_CLIENTS + 5)]
+    assert await ask(port, "GET", "/healthz") == (200, b"ok\n")
+    for _, writer in silent:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for _, writer in silent), return_exceptions=True)
+
+
+async def test_requests_sent_ahead_are_not_served_in_one_go(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+    answered = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await reader.read(1_000_000):
+            answered += piece
+    assert answered.count(b"200") <= 1
+    writer.close()
 
 
 async def test_a_taken_address_is_a_clear_error(port: int) -> None:
