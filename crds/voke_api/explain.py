@@ -17,6 +17,7 @@ from voke_api.problems import Path
 from voke_api.resources.common import (
     COMMAND_TYPE,
     EXTERNAL_ID,
+    HOST,
     LABEL,
     SUBDOMAIN,
     UUID,
@@ -44,6 +45,7 @@ _SIZES: Final = {
 _PATTERNS: Final = {
     EXTERNAL_ID: "must be 1 to 32 of A–Z, 0–9, _ and - (capital letters only)",
     COMMAND_TYPE: "must be of A–Z, 0–9 and _ only",
+    HOST: "must be a host name or an address alone: no port, no scheme, no spaces; international names as xn--…",
     UUID: "must be a UUID in lower case, such as 3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f",
     LABEL: "must be of a–z, 0–9 and -, beginning and ending with a letter or digit",
     SUBDOMAIN: "must be of a–z, 0–9, - and ., beginning and ending with a letter or digit",

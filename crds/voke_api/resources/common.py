@@ -160,6 +160,10 @@ SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9
 LABEL: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 EXTERNAL_ID: Final = r"^[A-Z0-9_-]{1,32}$"
 COMMAND_TYPE: Final = r"^[A-Z0-9_]+$"
+HOST: Final = (
+    r"^([0-9A-Za-z_-]{1,63}(\.[0-9A-Za-z_-]{1,63})*\.?"
+    r"|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f.]{0,15}){2,8}(%[0-9A-Za-z._-]{1,32})?)$"
+)
 UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 ResourceName = Annotated[str, Field(pattern=SUBDOMAIN, min_length=1, max_length=253)]
@@ -170,6 +174,8 @@ ExternalId = Annotated[str, Field(pattern=EXTERNAL_ID)]
 """Voke's id of a sub-device (protocol §6.1)."""
 FieldName = Annotated[str, Field(min_length=1, max_length=64)]
 """Key of a value in a snapshot: the ``signal.field`` of Voke's device template (protocol §6.1)."""
+Host = Annotated[str, Field(pattern=HOST, min_length=1, max_length=253)]
+"""A host name (an international one in its xn-- form), an IPv4 or an IPv6 address."""
 Uuid = Annotated[str, Field(pattern=UUID)]
 
 

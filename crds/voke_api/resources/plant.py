@@ -17,6 +17,7 @@ from voke_api.resources.common import (
     Duration,
     ExternalId,
     FieldName,
+    Host,
     LocalName,
     Metadata,
     Model,
@@ -84,7 +85,7 @@ class Telemetry(Model):
 class ModbusTcp(Model):
     """A Modbus TCP server."""
 
-    host: Annotated[str, Field(min_length=1, max_length=253)]
+    host: Host
     """Host name or address."""
     port: Annotated[int, Field(ge=1, le=65535)] = 502
     """TCP port."""

@@ -11,6 +11,7 @@ from pydantic import Field
 from voke_api.resources.common import (
     API_VERSION,
     Duration,
+    Host,
     Json,
     Metadata,
     Model,
@@ -66,7 +67,7 @@ class Topics(Ruled):
 class Voke(Model):
     """Which Voke, and what is assumed about it."""
 
-    host: Annotated[str, Field(min_length=1, max_length=253)] = "mqtt.voke.lovinka.com"
+    host: Host = "mqtt.voke.lovinka.com"
     """Host name of the broker; its certificate must carry it."""
     ports: Ports = Ports()
     """Ports of the three listeners."""
