@@ -53,6 +53,7 @@ SILENT_UNITS_END_A_PASS: Final = 2
 _PROBES_SHARE: Final = 0.8
 _LEAST_SHARE: Final = 0.2
 """A probe may last until this much of the time between two passes is over, but always this much of it."""
+_AS_EXPECTED: Final = 1.5
 _LEAST_PROBE: Final = 0.05
 """Seconds that a probe may always last."""
 _NOT_DONE: Final = {
@@ -205,11 +206,12 @@ class ModbusTcpConnection:
     def _follow_rhythm(self, now: float) -> None:
         """Learn how often passes come.
 
-        A pass that lasts longer than that makes the next ones be left out. If it lasted less than half the
-        time until this one, none was; otherwise passes come at least as often as what lay between the two.
+        A pass that lasts longer than that makes the next ones be left out. None was if it lasted less than
+        half the time until this one, or if this one came when expected; otherwise all that is known is that
+        passes are further apart than the end of the last one and this one.
         """
         gap = now - self._polled_at
-        if self._lasted < gap / 2:
+        if self._lasted < gap / 2 or gap < _AS_EXPECTED * self._rhythm < math.inf:
             self._rhythm = min(gap, 2 * self._rhythm)
         else:
             self._rhythm = min(self._rhythm, max(gap - self._lasted, _LEAST_PROBE))

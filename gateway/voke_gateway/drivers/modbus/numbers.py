@@ -129,15 +129,14 @@ def float32_value(value: float) -> Value | Fault:
         if -_PLAIN_LARGEST <= value <= _PLAIN_LARGEST:
             return int(value)
     elif _PLAIN_SMALLEST < value < _PLAIN_LARGEST or _PLAIN_SMALLEST < -value < _PLAIN_LARGEST:
-        # A decimal is this float32 if it is less than half a step away. Powers of two are left to the exact
-        # way below, because the step is smaller on their lower side.
-        mantissa, exponent = math.frexp(value)
-        if mantissa not in (0.5, -0.5):
-            half = _HALF_STEP[exponent]
-            for power in _POWERS[exponent]:
-                decimal = round(value * power) / power
-                if -half < decimal - value < half:
-                    return decimal
+        # A decimal is this float32 if it is less than half a step away. (A power of two has smaller steps
+        # below it; in this range that makes no difference, as a test shows.)
+        exponent = math.frexp(value)[1]
+        half = _HALF_STEP[exponent]
+        for power in _POWERS[exponent]:
+            decimal = round(value * power) / power
+            if -half < decimal - value < half:
+                return decimal
     elif not math.isfinite(value):
         return NOT_FINITE
     digits, exponent = shortest_of_float32(value)

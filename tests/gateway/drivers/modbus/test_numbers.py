@@ -126,7 +126,10 @@ def test_no_shorter_decimal_is_the_same_float32(value: float) -> None:
 def test_powers_of_two_have_a_decimal_that_is_the_same_float32(exponent: int) -> None:
     value = 2.0**exponent
     digits, power = shortest_of_float32(value)
-    assert struct.pack(">f", float(Fraction(digits) * Fraction(10) ** power)) == struct.pack(">f", value)
+    exact = Fraction(digits) * Fraction(10) ** power
+    assert struct.pack(">f", float(exact)) == struct.pack(">f", value)
+    assert same(float32_value(value), double(exact))
+    assert same(float32_value(-value), double(-exact))
 
 
 @given(float32s | st.floats(-10_000, 10_000, width=32))

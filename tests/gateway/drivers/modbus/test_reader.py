@@ -337,6 +337,19 @@ def test_a_request_that_is_ignored_while_others_are_answered_is_made_less_and_le
     virtual_time.run(main())
 
 
+def test_what_was_read_before_the_device_fell_silent_is_kept() -> None:
+    async def main() -> None:
+        served = Served(words(64))
+        served.refuse = lambda _t, address, count: -1 if address >= 32 else 2 * (address + count > 60)
+        reading = await served.read()
+        assert reading.values == {f"p{n}": n for n in range(32)}
+        assert set(reading.faults) == {f"p{n}" for n in range(32, 64)}
+        assert {fault.kind for fault in reading.faults.values()} == {FaultKind.TIMEOUT}
+        assert reading.fault is None
+
+    virtual_time.run(main())
+
+
 def test_a_unit_that_a_gateway_cannot_reach_is_asked_one_thing_only() -> None:
     async def main() -> None:
         served = Served(device(point("x", 1), point("y", 500)), lambda *_: 11)
