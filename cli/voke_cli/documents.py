@@ -5,6 +5,7 @@ This is what ``voke check`` judges and ``voke run`` runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,10 +61,13 @@ class Documents:
     """Kind and name of what is there but cannot be used; its problems have been said."""
     salvaged: list[Salvaged] = field(default_factory=list)
     """What is left of broken resources without their errors: to be judged, never to be run."""
+    stand_ins: dict[tuple[str, str], Source] = field(default_factory=dict)
+    """Where they are, by a name that they were given because their own is wrong."""
 
     def locate(self, problem: Problem) -> Problem:
         """A problem that names its resource, with file and line."""
-        source = self.sources.get((problem.kind, problem.name))
+        key = problem.kind, problem.name
+        source = self.sources.get(key) or self.stand_ins.get(key)
         return problem if source is None else source.locate(problem)
 
 
@@ -91,13 +95,26 @@ def _files(paths: Sequence[FilePath], problems: list[Problem]) -> list[FilePath]
     files: dict[FilePath, FilePath] = {}
     for path in paths:
         found = [path]
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+        if _is_directory(path):
+            found = sorted(file for file in path.rglob("*") if _is_meant(file, path))
             if not found:
                 problems.append(_file_problem(str(path), f"holds no {', '.join(SUFFIXES)} file"))
         for file in found:
             files.setdefault(file.absolute(), file)
     return list(files.values())
+
+
+def _is_directory(path: FilePath) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no file can have; reading it will say so
+        return False
+
+
+def _is_meant(file: FilePath, directory: FilePath) -> bool:
+    """Hidden files and folders are not: kubelet mounts every file a second time below ``..data``."""
+    hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
+    return file.suffix in SUFFIXES and not hidden and file.is_file()
 
 
 def _text_of(file: FilePath, problems: list[Problem]) -> str | None:
@@ -115,7 +132,10 @@ def _text(file: FilePath) -> str:
     if str(file) == STDIN:
         content = sys.stdin.buffer.read(_MAX_BYTES + 1)
     else:
-        with file.open("rb") as stream:
+        # A pipe that nobody writes to is empty, instead of being waited for.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            os.set_blocking(descriptor, True)
             content = stream.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"is larger than {_MAX_BYTES // 2**20} MiB")
@@ -166,6 +186,8 @@ def _take_object(value: object, source: Source, into: Documents) -> None:
         salvaged = salvage(value)
         result = salvaged.problems or salvaged.resource
         into.salvaged += [salvaged] if salvaged.problems else []
+        if salvaged.problems and salvaged.resource is not None:
+            into.stand_ins.setdefault((kind, salvaged.resource.metadata.name), source)
     problems = result if isinstance(result, list) else []
     into.problems += [source.locate(problem) for problem in problems]
     if problems:
