@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test lint format lock bench clean
+.PHONY: install run test lint format lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -26,6 +26,12 @@ lint: install
 format: install
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+bench: install
+	$(PY) -m bench $(ARGS)
+
+bench-quick: install
+	$(PY) -m bench --quick $(ARGS)
 
 lock: install
 	.venv/bin/uv pip compile pyproject.toml --extra sim --group dev --group build --generate-hashes \

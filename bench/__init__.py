@@ -1,0 +1,1 @@
+"""What the gateway costs and carries, measured from outside. Method and figures: docs/performance.md."""

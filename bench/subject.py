@@ -1,0 +1,109 @@
+"""What is measured: the gateway, or something that stands in for it, as a process pinned to one core."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from voke_sim.children import ending_with_parent
+
+STOP_WITHIN = 20.0
+
+
+class SubjectError(Exception):
+    """The process ended by itself or never got going; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """How to start it. ``{documents}``, ``{state}`` and ``{port}`` in the command are filled in."""
+
+    name: str
+    command: tuple[str, ...]
+    serves_http: bool = True
+
+
+GATEWAY = Subject(
+    "voke run",
+    (
+        *("-m", "voke_cli", "run", "{documents}", "--state", "{state}"),
+        *("--http", "127.0.0.1:{port}", "--log-format", "json"),
+    ),
+)
+
+
+@dataclass(slots=True)
+class Running:
+    """A subject that runs."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def check(self) -> None:
+        """Raises SubjectError if it has ended."""
+        if self.process.returncode is not None:
+            text = self.log.read_text(errors="replace").splitlines()[-15:]
+            raise SubjectError(
+                f"the gateway ended with status {self.process.returncode}; its log ends:\n" + "\n".join(text)
+            )
+
+    async def get(self, path: str, *, within: float = 30.0) -> bytes:
+        """GET from its HTTP server.
+
+        Raises:
+            OSError, TimeoutError: it does not answer.
+        """
+        async with asyncio.timeout(within):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+        return answer.partition(b"\r\n\r\n")[2]
+
+
+@asynccontextmanager
+async def run(subject: Subject, *, core: int, documents: Path, directory: Path) -> AsyncIterator[Running]:
+    """Run it on ``core`` alone; it is told to end, and made to, when the block ends."""
+    port = _free_port()
+    values = {"documents": documents, "state": directory / "state", "port": port}
+    log = directory / "gateway.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *ending_with_parent(sys.executable, *(part.format(**values) for part in subject.command)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    # Long before it makes its first thread; those it makes later inherit the core.
+    os.sched_setaffinity(process.pid, {core})
+    running = Running(process, port, log)
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_WITHIN)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
