@@ -27,7 +27,7 @@ def test_the_lock_file_has_hashes_and_no_addresses() -> None:
 
 
 def test_the_gateway_starts_without_kubernetes_and_web_frameworks() -> None:
-    heavy = ("kopf", "kubernetes", "aiohttp", "rich", "typer", "yaml", "hypothesis", "voke_sim", "voke_cli")
+    heavy = ("kopf", "kubernetes", "aiohttp", "typer", "yaml", "hypothesis", "voke_sim", "voke_cli")
     code = (
         f"import sys, voke_gateway.runtime.serve; print([name for name in {heavy!r} if name in sys.modules])"
     )

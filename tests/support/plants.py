@@ -36,7 +36,14 @@ def battery_document(**spec: Any) -> dict[str, Any]:
                             "scale": 0.1,
                         },
                         {"field": "faultCode", "table": "input", "address": 20, "type": "uint16"},
-                        {"field": "state", "table": "input", "address": 30, "type": "string", "length": 8},
+                        {
+                            "field": "state",
+                            "table": "input",
+                            "address": 30,
+                            "type": "string",
+                            "length": 8,
+                            "publish": False,
+                        },
                         {
                             "field": "setpointW",
                             "table": "holding",
