@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,26 +55,32 @@ def credentials(
     from voke_cli.state import State, StateError, default_directory
 
     directory = State(state or default_directory())
-    known = {each.name: each for each in directory.known()}
-    if plant is None:
-        _list(list(known.values()), as_json=as_json)
-        return
-    if plant not in known:
-        names = ", ".join(sorted(known)) or "none yet"
-        typer.echo(
-            f"{directory.directory} has no credentials of {plant!r} (it has: {names}). They are made by the "
-            "first voke run with that Plant; is --state the same?",
-            err=True,
-        )
-        raise typer.Exit(1)
     try:
+        known = {each.name: each for each in directory.known()}
+        if plant is None:
+            _list(list(known.values()), as_json=as_json)
+            return
+        if plant not in known:
+            typer.echo(_not_known(plant, directory, known), err=True)
+            raise typer.Exit(1)
         registration = describe(directory, known[plant])
         if export is not None:
             write(registration, export)
+    except ValueError:
+        typer.echo(f"what {directory.directory} holds for {plant} is damaged: restore it", err=True)
+        raise typer.Exit(1) from None
     except (StateError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     _show(registration, export, as_json=as_json)
+
+
+def _not_known(plant: str, state: State, known: Collection[str]) -> str:
+    names = ", ".join(sorted(known)) or "none yet"
+    return (
+        f"{state.directory} has no credentials of {plant!r} (it has: {names}). They are made by the first voke "
+        "run with that Plant; is --state the same?"
+    )
 
 
 def describe(state: State, plant: KnownPlant) -> Registration:

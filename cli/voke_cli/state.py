@@ -54,10 +54,14 @@ class State:
         """Hold the directory for one gateway.
 
         Raises:
-            StateError: another process holds it.
+            StateError: another process holds it, or it is not ours to write.
         """
         self._make(self.directory)
-        descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self.directory / "lock"
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"cannot open {lock}: {error.strerror}; give another --state") from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,12 +74,13 @@ class State:
             os.close(descriptor)
 
     def known(self) -> tuple[KnownPlant, ...]:
-        """The plants for which material was generated here."""
-        found = []
-        for path in sorted((self.directory / "plants").glob("*/plant.json")):
-            entry = json.loads(path.read_bytes())
-            found.append(KnownPlant(path.parent.name, entry["plantId"], entry["method"]))
-        return tuple(found)
+        """The plants for which material was generated here.
+
+        Raises:
+            StateError: what is said of one of them cannot be read.
+        """
+        paths = sorted((self.directory / "plants").glob("*/plant.json"))
+        return tuple(_read_plant(path) for path in paths)
 
     def material(self, name: str) -> Material:
         """All that was generated for the plant of that name."""
@@ -134,19 +139,20 @@ class State:
     def _claim(self, directory: Path, plant: Plant) -> None:
         """See that the directory is this plant's."""
         self._make(directory)
-        wanted = {"plantId": plant.spec.plant_id, "method": plant.spec.auth.method}
+        wanted = KnownPlant(plant.metadata.name, plant.spec.plant_id, plant.spec.auth.method)
         path = directory / "plant.json"
         if path.exists():
-            found = json.loads(path.read_bytes())
-            if found["plantId"] != wanted["plantId"]:
+            found = _read_plant(path)
+            if found.plant_id != wanted.plant_id:
                 raise StateError(
-                    f"{directory} holds the keys of plant {found['plantId']}, and {plant.metadata.name} now is "
-                    f"{wanted['plantId']}: use another name or another --state"
+                    f"{directory} holds the keys of plant {found.plant_id}, and {wanted.name} now is "
+                    f"{wanted.plant_id}: use another name or another --state"
                 )
             if found == wanted:
                 return
             path.unlink()
-        _write_once(directory, {"plant.json": json.dumps(wanted).encode()})
+        content = {"plantId": wanted.plant_id, "method": wanted.method}
+        _write_once(directory, {"plant.json": json.dumps(content).encode()})
 
     def _make(self, directory: Path) -> None:
         try:
@@ -154,6 +160,18 @@ class State:
                 path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise StateError(f"cannot make {directory}: {error.strerror}; give another --state") from error
+
+
+def _read_plant(path: Path) -> KnownPlant:
+    """Raises StateError: it is not what was written here."""
+    try:
+        entry = json.loads(_read(path.parent, path.name)[path.name])
+        plant_id, method = entry["plantId"], entry["method"]
+    except (ValueError, KeyError, TypeError):
+        raise StateError(
+            f"{path} is damaged: restore it, or move {path.parent} away (its keys have then to be registered anew)"
+        ) from None
+    return KnownPlant(path.parent.name, str(plant_id), str(method))
 
 
 def _read(directory: Path, *names: str) -> Material:

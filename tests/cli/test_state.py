@@ -73,3 +73,21 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match="give another --state"):
         State(tmp_path / "file" / "s").generated(plant(), NOW)
+
+
+def test_a_lock_that_cannot_be_opened_is_said_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StateError, match=r"cannot open .*lock: Is a directory; give another --state"):
+        State(tmp_path).locked().__enter__()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"plantId": "x"}'])
+def test_a_damaged_entry_is_never_taken_for_a_new_plant(tmp_path: Path, content: bytes) -> None:
+    State(tmp_path).generated(plant(), NOW)
+    (entry,) = tmp_path.glob("plants/*/plant.json")
+    entry.write_bytes(content)
+    with pytest.raises(StateError, match=r"plant\.json is damaged"):
+        State(tmp_path).generated(plant(), NOW)
+    with pytest.raises(StateError, match=r"plant\.json is damaged"):
+        State(tmp_path).known()
+    assert entry.read_bytes() == content

@@ -73,9 +73,10 @@ class HttpServer:
         """
         try:
             self._server = await asyncio.start_server(self._accept, host, port, limit=16_384)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name can be like this
+            reason = (isinstance(error, OSError) and error.strerror) or error
             raise AddressInUseError(
-                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another with --http"
+                f"cannot listen on {host}:{port} ({reason}): choose another with --http"
             ) from error
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound

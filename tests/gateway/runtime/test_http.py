@@ -117,6 +117,11 @@ async def test_a_taken_address_is_a_clear_error(port: int) -> None:
         await HttpServer(ROUTES).start("127.0.0.1", port)
 
 
+async def test_a_host_that_cannot_be_is_a_clear_error() -> None:
+    with pytest.raises(AddressInUseError, match=r"cannot listen on .*choose another"):
+        await HttpServer(ROUTES).start("a" * 70 + ".example", 0)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
