@@ -215,28 +215,31 @@ def _in_plain_order(point: Point) -> bool:
     return point.byte_order == "big" and (point.word_order == "big" or point.registers == 1)
 
 
-def in_order(data: bytes, point: Point) -> bytes:
-    """A point's bytes, most significant first (for a string: in reading order). Its own inverse."""
+def in_order(point: Point) -> Callable[[bytes], bytes]:
+    """Puts a point's bytes most significant first (for a string: in reading order). Its own inverse."""
+    words = point.registers
+    big, little = Struct(f">{words}H"), Struct(f"<{words}H")
+    reverse = point.word_order == "little" and point.type != "string"
     if point.byte_order == "little":
-        swapped = bytearray(data)
-        swapped[0::2], swapped[1::2] = data[1::2], data[0::2]
-        data = bytes(swapped)
-    if point.word_order == "little" and point.type != "string":
-        data = b"".join(data[start : start + 2] for start in range(len(data) - 2, -2, -2))
-    return data
+        if reverse:
+            return lambda data: data[::-1]
+        return lambda data: big.pack(*little.unpack(data))
+    if reverse:
+        return lambda data: big.pack(*big.unpack(data)[::-1])
+    return bytes
 
 
 def _register_step(point: Point, where: slice, *, wants_raw: bool, is_exponent: bool) -> Step:
     if point.type == "string":
         return _string_step(point, where)
-    name, plain = point.field, _in_plain_order(point)
+    name, ordered = point.field, in_order(point)
     unpack = Struct(">" + _CODES[point.type]).unpack
     faults = _invalid_faults(point)
     take_raw = _raw_of(point) if wants_raw else None
     finish = _converting(point, is_exponent=is_exponent) if point.scale_from is None else _waiting(point)
 
     def step(data: bytes, into: Decoded) -> None:
-        chunk = data[where] if plain else in_order(data[where], point)
+        chunk = ordered(data[where])
         if take_raw is not None:
             into.raw[name] = take_raw(chunk)
         if faults and (fault := faults.get(int.from_bytes(chunk, "big"))):
@@ -293,10 +296,10 @@ def _raw_of(point: Point) -> Callable[[bytes], int]:
 
 
 def _string_step(point: Point, where: slice) -> Step:
-    name, length = point.field, point.length or 0
+    name, length, ordered = point.field, point.length or 0, in_order(point)
 
     def step(data: bytes, into: Decoded) -> None:
-        text = in_order(data[where], point)[:length].partition(b"\0")[0]
+        text = ordered(data[where])[:length].partition(b"\0")[0]
         try:
             into.values[name] = text.decode()
         except UnicodeDecodeError:

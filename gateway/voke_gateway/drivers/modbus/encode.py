@@ -60,7 +60,7 @@ def to_words(point: Point, value: Value, *, exponent: int | None = None) -> tupl
         raise EncodeError(f"{point.field} is part of a register; only whole registers are written")
     is_text = point.type == "string"
     data = _text(point, value) if is_text else _pack(point, _raw(point, value, exponent))
-    return Struct(f">{len(data) // 2}H").unpack(in_order(data, point))
+    return Struct(f">{len(data) // 2}H").unpack(in_order(point)(data))
 
 
 def _raw(point: Point, value: Value, exponent: int | None) -> Fraction:

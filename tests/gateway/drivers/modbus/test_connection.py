@@ -446,12 +446,10 @@ async def test_names_are_resolved_and_an_unknown_one_is_a_fault() -> None:
     async with ScriptedServer() as server:
         async with connection(server.port, unit(1), host="localhost", timeout=2.0) as plc:
             assert (await poll(plc))["U1"].values == {"x": 40}
-        for host in ("plc.invalid", "a..b", "x" * 70 + ".invalid"):
-            async with connection(server.port, unit(1), host=host, timeout=5.0) as plc:
-                fault = (await poll(plc))["U1"].fault
-                assert fault is not None
-                assert fault.kind is FaultKind.UNREACHABLE
-                assert f"cannot resolve {host}" in fault.detail
+        async with connection(server.port, unit(1), host="plc.invalid", timeout=5.0) as plc:
+            fault = fault_of((await poll(plc))["U1"])
+            assert fault.kind is FaultKind.UNREACHABLE
+            assert "cannot resolve plc.invalid" in fault.detail
 
 
 @on_both_loops
