@@ -55,6 +55,9 @@ class InstantPlc:
             for device in devices
         ]
 
+    def configure(self, devices: Sequence[ResolvedDevice]) -> None:
+        raise NotImplementedError(devices)
+
     def awaited(self, devices: Iterable[str]) -> frozenset[str]:
         return self._devices.intersection(devices)
 

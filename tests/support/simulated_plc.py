@@ -65,6 +65,8 @@ class SimulatedPlc:
         self.writes: list[PointWrite] = []
         self.opened = 0
         self.closed = 0
+        self.most_open = 0
+        """Connections at once; a PLC must never see two."""
         self.running = 0
 
 
@@ -83,13 +85,29 @@ class SimulatedConnection:
         self._random = random
         self.state = ConnectionState(devices={device.external_id: DeviceState() for device in devices})
         self._plc = plc
-        self._devices = {device.external_id: device for device in devices}
-        self._fields = {d.external_id: tuple(point.field for point in d.points) for d in devices}
         self._wall_clock = wall_clock
         self._endpoint_retry = _Retry()
         self._retries: dict[str, _Retry] = {}
+        self._polling = False
+        self._opened = False
         self._closing = False
-        plc.opened += 1
+        self._devices: dict[str, ResolvedDevice] = {}
+        self.configure(devices)
+
+    def configure(self, devices: Sequence[ResolvedDevice]) -> None:
+        self._devices = {device.external_id: device for device in devices}
+        self._fields = {d.external_id: tuple(point.field for point in d.points) for d in devices}
+        known = self.state.devices
+        self.state.devices = {name: known.get(name) or DeviceState() for name in self._devices}
+        self._retries = {name: retry for name, retry in self._retries.items() if name in self._devices}
+
+    def _open(self) -> None:
+        """Connect, unless that has been done."""
+        plc = self._plc
+        if not self._opened:
+            self._opened = True
+            plc.opened += 1
+            plc.most_open = max(plc.most_open, plc.opened - plc.closed)
 
     def awaited(self, devices: Iterable[str]) -> frozenset[str]:
         if self._plc.undecided is not None:
@@ -100,7 +118,11 @@ class SimulatedConnection:
 
     async def poll(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
         plc, loop = self._plc, asyncio.get_running_loop()
-        assert not plc.running, "one pass at a time"
+        assert not self._polling, "one pass at a time"
+        if self._closing:
+            return
+        self._open()
+        self._polling = True
         plc.running += 1
         try:
             if len(plc.passes) < 10_000:
@@ -112,6 +134,7 @@ class SimulatedConnection:
                 return
             await self._pass(devices, deliver)
         finally:
+            self._polling = False
             plc.running -= 1
 
     async def _pass(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
@@ -126,14 +149,17 @@ class SimulatedConnection:
             return
         self._endpoint_retry.failures = 0
         self.state.connected = True
+        fields = self._fields  # a pass goes on as it began, whatever is configured meanwhile
         healthy = [device for device in devices if device not in self._retries]
         probes = [d for d in devices if d in self._retries and loop.time() >= self._retries[d].at]
         for device in (*healthy, *probes[:1]):
             if self._closing:
                 return
-            await self._read_device(device, deliver)
+            await self._read_device(device, fields[device], deliver)
 
-    async def _read_device(self, device: str, deliver: Callable[[DeviceReading], None]) -> None:
+    async def _read_device(
+        self, device: str, fields: Sequence[str], deliver: Callable[[DeviceReading], None]
+    ) -> None:
         plc, loop = self._plc, asyncio.get_running_loop()
         started_at = self._wall_clock()
         if device in plc.dead or plc.silent:
@@ -144,15 +170,16 @@ class SimulatedConnection:
         await asyncio.sleep(plc.latencies.get(device, plc.latency) + plc.jitter * self._random.random())
         self._retries.pop(device, None)
         plc.reads[device] += 1
-        state = self.state.devices[device]
+        self.state.requests += 1
+        state = self.state.devices.get(device) or DeviceState()
         state.last_success_at, state.fault, state.in_back_off = self._wall_clock(), None, False
-        deliver(self._reading(device, started_at, self._fields[device]))
+        deliver(self._reading(device, started_at, fields))
         if device in plc.stutter:
-            deliver(self._reading(device, started_at, self._fields[device]))
+            deliver(self._reading(device, started_at, fields))
 
     def _reading(self, device: str, started_at: float, fields: Sequence[str]) -> DeviceReading:
         plc = self._plc
-        if self._devices[device].mask:
+        if not fields:
             return DeviceReading(device, started_at, mask=plc.masks.get(device, plc.reads[device] % 2**32))
         held, count, refused = plc.values[device], plc.reads[device], plc.refused.get(device, ())
         reading = DeviceReading(device, started_at)
@@ -163,7 +190,9 @@ class SimulatedConnection:
     def _failed(
         self, device: str, kind: FaultKind, started_at: float, deliver: Callable[[DeviceReading], None]
     ) -> None:
-        state = self.state.devices[device]
+        self.state.requests += 1
+        self.state.request_errors += 1
+        state = self.state.devices.get(device) or DeviceState()
         state.fault, state.in_back_off = Fault(kind), True
         deliver(DeviceReading(device, started_at, fault=state.fault))
 
@@ -179,8 +208,9 @@ class SimulatedConnection:
 
     async def write(self, write: PointWrite) -> None:
         plc = self._plc
-        if plc.silent:
+        if plc.silent or self._closing:
             raise WriteUnreachableError("no connection")
+        self._open()
         await asyncio.sleep(plc.latency)
         if write.device in plc.dead:
             raise WriteUnknownError("no reply")
@@ -191,7 +221,9 @@ class SimulatedConnection:
 
     async def close(self) -> None:
         self._closing = True
-        self._plc.closed += 1
+        if self._opened:
+            self._opened = False
+            self._plc.closed += 1
         self.state.connected = False
 
 
@@ -207,15 +239,27 @@ class _Retry:
         self.at = now + min(2.0 ** (self.failures - 1), LONGEST_BACK_OFF)
 
 
-class SimulatedPlcs:
-    """The PLCs of a test, by connection name; made when first asked for."""
+def by_name(spec: ConnectionSpec) -> str:
+    """A PLC is called as the connection to it."""
+    return spec.name
 
-    def __init__(self) -> None:
+
+def by_endpoint(spec: ConnectionSpec) -> str:
+    """A PLC is called ``host:port``."""
+    assert spec.modbus_tcp is not None
+    return f"{spec.modbus_tcp.host}:{spec.modbus_tcp.port}"
+
+
+class SimulatedPlcs:
+    """The PLCs of a test, by connection name or what else ``key`` gives; made when first asked for."""
+
+    def __init__(self, key: Callable[[ConnectionSpec], str] = by_name) -> None:
+        self._key = key
         self.plcs: dict[str, SimulatedPlc] = defaultdict(SimulatedPlc)
         self.connections: dict[str, SimulatedConnection] = {}
 
-    def __getitem__(self, connection: str) -> SimulatedPlc:
-        return self.plcs[connection]
+    def __getitem__(self, key: str) -> SimulatedPlc:
+        return self.plcs[key]
 
     @property
     def drivers(self) -> Drivers:
@@ -231,6 +275,6 @@ class SimulatedPlcs:
         wall_clock: WallClock,
         random: Random,
     ) -> SimulatedConnection:
-        connection = SimulatedConnection(spec.name, self.plcs[spec.name], devices, wall_clock, random)
+        connection = SimulatedConnection(spec.name, self.plcs[self._key(spec)], devices, wall_clock, random)
         self.connections[spec.name] = connection
         return connection

@@ -128,6 +128,13 @@ class Connection(Protocol):
     def state(self) -> ConnectionState:
         """Live; the caller only reads it."""
 
+    def configure(self, devices: Sequence[ResolvedDevice]) -> None:
+        """Serve these devices from now on, over the same connection; what is under way ends as it began.
+
+        What was learnt about a device stays as far as it still applies: points that it refuses if they are
+        asked for in the same way, the back-off of units that stay.
+        """
+
     def awaited(self, devices: Iterable[str]) -> frozenset[str]:
         """Those of ``devices`` that a snapshot should wait for: not in back-off, endpoint not in back-off."""
 

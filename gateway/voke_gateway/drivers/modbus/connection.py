@@ -144,22 +144,40 @@ class ModbusTcpConnection:
         """Seconds from one pass to the next, as far as is known."""
         self._lasted = 0.0
         """Seconds that the last pass took."""
-        for device in devices:
-            self._add(device, random)
+        self._random = random
+        self.configure(devices)
 
-    def _add(self, device: ResolvedDevice, random: Random) -> None:
-        unit = self._units.get(device.unit_id)
-        if unit is None:
-            unit = self._units[device.unit_id] = _Unit(BackOff(PROBE_FIRST, PROBE_CAP, random))
-        state = self._state.devices[device.external_id] = DeviceState()
-        unit.states.append(state)
+    def configure(self, devices: Sequence[ResolvedDevice]) -> None:
+        """Serve these devices from now on; what is known of units and addresses that stay is kept."""
+        before, units = self._devices, self._units
+        self._devices, self._units = {}, {}
+        for device in devices:
+            unit = self._units.get(device.unit_id)
+            if unit is None:
+                unit = units.get(device.unit_id) or _Unit(BackOff(PROBE_FIRST, PROBE_CAP, self._random))
+                unit.states = []
+                self._units[device.unit_id] = unit
+            one = self._renewed(device, unit, before.get(device.external_id))
+            unit.states.append(one.state)
+            self._devices[device.external_id] = one
+        self._state.devices = {name: one.state for name, one in self._devices.items()}
+
+    def _renewed(self, device: ResolvedDevice, unit: _Unit, before: _Device | None) -> _Device:
+        """The device, with what was known of it if it is still the same one."""
+        if before is not None and before.unit is unit and before.device == device:
+            return before
         reader = DeviceReader(
             device,
             ask=partial(self._ask, device, urgent=False),
             ask_now=partial(self._ask, device, urgent=True),
-            random=random,
+            random=self._random,
         )
-        self._devices[device.external_id] = _Device(device, unit, state, reader)
+        state = DeviceState(in_back_off=unit.back_off.active)
+        if before is not None and before.unit is unit:
+            reader.inherit(before.reader)
+            state.last_success_at = before.state.last_success_at
+            state.bad_points = reader.memory.faults
+        return _Device(device, unit, state, reader)
 
     @property
     def name(self) -> str:
@@ -414,7 +432,8 @@ class ModbusTcpConnection:
 
     def _replied(self, unit_id: int) -> None:
         self._endpoint_lives()
-        if self._units[unit_id].back_off.failures:
+        unit = self._units.get(unit_id)  # a request may outlast its unit
+        if unit is not None and unit.back_off.failures:
             self._revive(unit_id)
 
     def _endpoint_lives(self) -> None:

@@ -52,6 +52,29 @@ class Memory:
     def __post_init__(self) -> None:
         self._plan()
 
+    def inherit(self, previous: Memory) -> None:
+        """Take over what was learnt before the device was configured anew, as far as it still applies.
+
+        What is refused alone stays so wherever it is still asked for. Lessons about a whole table depend on
+        all that is asked of it.
+        """
+        mine, before = _by_table(self.items), _by_table(previous.items)
+        for lesson in previous.lessons:
+            if lesson.items:
+                if not mine.get(lesson.table, frozenset()).issuperset(lesson.items):
+                    continue
+            elif mine.get(lesson.table) != before.get(lesson.table):
+                continue
+            if lesson.cut is None or self.limits == previous.limits:
+                self._lessons.append(lesson)
+        if self._lessons:
+            self._plan()
+
+    @property
+    def lessons(self) -> Sequence[Lesson]:
+        """What is remembered."""
+        return tuple(self._lessons)
+
     def refused(self, items: Iterable[Item], fault: Fault, now: float) -> None:
         """``items``, all at one place, are refused even when asked for alone."""
         items = tuple(items)
@@ -130,3 +153,10 @@ class Memory:
             group = bisect_right(sorted(cuts.get(item.table, ())), item.address)
             groups.setdefault((item.table, group), []).append(item)
         return groups.values()
+
+
+def _by_table(items: Iterable[Item]) -> dict[Table, frozenset[Item]]:
+    found: dict[Table, set[Item]] = {}
+    for item in items:
+        found.setdefault(item.table, set()).add(item)
+    return {table: frozenset(each) for table, each in found.items()}

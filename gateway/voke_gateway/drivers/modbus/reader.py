@@ -74,6 +74,13 @@ class DeviceReader:
         self.exponents: dict[str, int] = {}
         """Powers of ten as last read, by field."""
 
+    def inherit(self, previous: DeviceReader) -> None:
+        """Take over what is known of the device from before it was configured anew, as far as it applies."""
+        self.memory.inherit(previous.memory)
+        self._ignored = {b: o for b, o in previous._ignored.items() if b in self.memory.blocks}
+        points, before = ({p.field: p for p in d.points} for d in (self._device, previous._device))
+        self.exponents = {f: n for f, n in previous.exponents.items() if points.get(f) == before.get(f)}
+
     async def read(self, reading: DeviceReading, within: float) -> ExchangeError | None:
         """Read everything that the device is not known to refuse into ``reading``.
 
