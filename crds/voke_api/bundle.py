@@ -16,7 +16,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
@@ -102,13 +102,15 @@ def pack(
     *,
     generation: int,
     notes: Mapping[str, str] | None = None,
+    max_bytes: int | None = MAX_BYTES,
 ) -> dict[str, bytes]:
     """The files of a bundle, by name. Profiles that no plant uses are left out.
 
-    ``notes`` tells the gateway's reader of plants whose newest version could not be used, by name.
+    ``notes`` tells the gateway's reader of plants whose newest version could not be used, by name;
+    ``max_bytes`` is None for a bundle that is a plain directory.
 
     Raises:
-        BundleTooLargeError: together they take more than :data:`MAX_BYTES`.
+        BundleTooLargeError: together they take more than ``max_bytes``.
         ValueError: two plants have the same name.
     """
     used = {d.profile for p in plants for d in p.plant.spec.devices if d.profile is not None}
@@ -132,7 +134,7 @@ def pack(
         manifest["notes"] = dict(notes)
     files[MANIFEST] = _json(manifest)
     sizes = {name: len(content) for name, content in files.items()}
-    if sum(sizes.values()) > MAX_BYTES:
+    if max_bytes is not None and sum(sizes.values()) > max_bytes:
         raise BundleTooLargeError(sum(sizes.values()), sizes)
     return dict(sorted(files.items()))
 
@@ -146,6 +148,17 @@ def unpack(files: Mapping[str, bytes], previous: Bundle | None = None) -> Bundle
     Raises:
         BundleUnreadableError: the manifest is missing or broken, or its format is not one of :data:`FORMATS`.
     """
+    steps = unpacking(files, previous)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            bundle: Bundle = done.value
+            return bundle
+
+
+def unpacking(files: Mapping[str, bytes], previous: Bundle | None = None) -> Generator[None, None, Bundle]:
+    """:func:`unpack` in steps, about one plant each, for a caller that has other things to do in between."""
     manifest, generation, names = _manifest(files)
     digests: Mapping[str, str] = manifest["files"]
     read = _Reader(files, manifest)
@@ -161,6 +174,7 @@ def unpack(files: Mapping[str, bytes], previous: Bundle | None = None) -> Bundle
             for name, document in read(_PROFILES).items():
                 with _reporting(name, unreadable):
                     profiles[name] = _parse(DeviceProfile, document)
+                yield
     before = {} if previous is None else {item.plant.metadata.name: item for item in previous.plants}
     same_authorities = known(_AUTHORITIES)
     for name in names:
@@ -169,6 +183,7 @@ def unpack(files: Mapping[str, bytes], previous: Bundle | None = None) -> Bundle
             continue
         with _reporting(name, unreadable):
             plants.append(_read_plant(name, read))
+        yield
     return Bundle(
         format_version=manifest["formatVersion"],
         generation=generation,

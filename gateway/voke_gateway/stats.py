@@ -70,6 +70,10 @@ class PlantStats:
     """Gauge."""
     devices_read: int = 0
     """Gauge: devices whose last pass brought a value."""
+    polls_before: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Requests over connections that are no more, by protocol and result (ok, error)."""
+    late_replies_before: int = 0
+    """Late replies on connections that are no more."""
 
 
 @dataclass(slots=True)

@@ -40,15 +40,34 @@ class Alarms:
         self._put = put
         self._stats = stats
         self._new_id = new_id
-        self._by_device: dict[str, list[_Watch]] = defaultdict(list)
+        self._by_device: dict[str, list[_Watch]] = {}
         self._silences: list[_SilenceWatch] = []
+        self.configure(plant, None)
+
+    def configure(self, plant: ResolvedPlant, now: float | None) -> None:
+        """Watch for what ``plant`` says from now on.
+
+        An alarm that is defined as before stays as it is, raised or not. One that is not, and is raised, is
+        resolved: what raised it is not looked at any more. Silence of new ones counts from ``now``; None: from
+        :meth:`start`.
+        """
+        before = {watch.alarm.name: watch for watches in self._by_device.values() for watch in watches}
+        self._by_device, self._silences = defaultdict(list), []
         for alarm in plant.alarms:
-            if alarm.when.not_read_for is not None:
-                silence = _SilenceWatch(alarm, alarm.when.not_read_for, self._emit)
-                self._silences.append(silence)
-                self._by_device[alarm.device].append(silence)
+            watch = before.get(alarm.name)
+            if watch is not None and watch.alarm == alarm:
+                del before[alarm.name]
+            elif alarm.when.not_read_for is not None:
+                watch = _SilenceWatch(alarm, alarm.when.not_read_for, self._emit)
+                watch.last_read = now
             else:
-                self._by_device[alarm.device].append(_ValueWatch(alarm, self._emit))
+                watch = _ValueWatch(alarm, self._emit)
+            self._by_device[alarm.device].append(watch)
+            if isinstance(watch, _SilenceWatch):
+                self._silences.append(watch)
+        for gone in before.values():
+            if gone.alarm_id is not None:
+                self._emit(gone, "RESOLVE", None)
 
     @property
     def active(self) -> tuple[str, ...]:

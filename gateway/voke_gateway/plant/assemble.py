@@ -52,6 +52,11 @@ class Assembly:
         """Set as long as a late window is open."""
         self._late_passes = 0
 
+    @property
+    def open(self) -> bool:
+        """Something has been gathered, or is awaited, that has not been sent."""
+        return self._snapshot_timer is not None or self._late_timer is not None
+
     def begin(self, passes: Sequence[Pass]) -> None:
         """A tick: close what is open, then gather the readings of ``passes``, which are about to run."""
         self.flush()

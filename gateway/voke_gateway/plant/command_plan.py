@@ -51,6 +51,8 @@ class Err(StrEnum):
     """A newer command wrote the same point before this one was confirmed."""
     BUSY = "BUSY"
     """Too many commands are under way."""
+    RECONFIGURED = "RECONFIGURED"
+    """The Plant was changed before the first write."""
     SHUTTING_DOWN = "SHUTTING_DOWN"
     """The gateway stopped before the first write."""
     INTERNAL = "INTERNAL"

@@ -72,6 +72,10 @@ class Commands:
         self._locks = {name: asyncio.Lock() for name in connections}
         self._intake = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._executing: set[asyncio.Task[None]] = set()
+        """Of these, the ones that depend on what plant and connections are now."""
+        self._open = asyncio.Event()
+        self._open.set()
         self._last_writer: dict[tuple[str, str], str] = {}
         self._stopping = False
         self._log = log.bind(plant=plant.name)
@@ -97,6 +101,38 @@ class Commands:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def hold(self, within: float) -> None:
+        """Let commands that are being carried out end, for ``within`` seconds; answer for what has not then.
+
+        Others are taken in and wait until :meth:`configure` or :meth:`release`.
+        """
+        self._open.clear()
+        if self._executing:
+            await asyncio.wait(self._executing, timeout=within)
+        broken_off = tuple(self._executing)
+        for task in broken_off:
+            task.cancel()
+        await asyncio.gather(*broken_off, return_exceptions=True)
+
+    def release(self) -> None:
+        """Go on after :meth:`hold`."""
+        self._open.set()
+
+    def configure(self, plant: ResolvedPlant, connections: Mapping[str, Connection]) -> None:
+        """Carry out commands as ``plant`` says from now on; those under way go on as they began."""
+        self._plant = plant
+        self._connections = connections
+        self._connection_of = {device.external_id: device.connection for device in plant.devices}
+        self._locks = {name: self._locks.get(name) or asyncio.Lock() for name in connections}
+        self._last_writer = {
+            point: command for point, command in self._last_writer.items() if point[0] in self._connection_of
+        }
+        self.release()
+
+    def verify_with(self, signer: Signer) -> None:
+        """Take commands that are signed with another key from now on."""
+        self._signer = signer
 
     async def _handle(self, inbound: Inbound) -> None:
         message = self._verified(inbound.payload)
@@ -129,13 +165,20 @@ class Commands:
     async def _carry_out(self, message: CommandMessage) -> None:
         """From RECEIVED to the terminal answer, whatever happens in between."""
         made: list[Step] = []
+        task = asyncio.current_task()
+        assert task is not None
         try:
+            await self._open.wait()
+            self._executing.add(task)
             remark = await self._execute(message, made)
         except CommandRefusedError as refused:
             await self._answer(message, "FAILED", err=refused.err, msg=refused.message)
         except asyncio.CancelledError:
-            err = Err.OUTCOME_UNKNOWN if made else Err.SHUTTING_DOWN
-            await self._answer(message, "FAILED", err=err, msg="the gateway stopped meanwhile")
+            err = Err.SHUTTING_DOWN if self._stopping else Err.RECONFIGURED
+            msg = "the gateway stopped" if self._stopping else "the plant was changed"
+            if made:
+                err = Err.OUTCOME_UNKNOWN
+            await self._answer(message, "FAILED", err=err, msg=f"{msg} meanwhile")
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the command gets its one answer
             self._log.exception("command failed", command=message.type, cmd_id=message.cmd_id)
@@ -143,6 +186,8 @@ class Commands:
             await self._answer(message, "FAILED", err=err, msg="internal error, see the gateway's log")
         else:
             await self._answer(message, "COMPLETED", msg=remark)
+        finally:
+            self._executing.discard(task)
 
     async def _execute(self, message: CommandMessage, made: list[Step]) -> str:
         """Validate, write, confirm. Returns a remark for the answer; appends to ``made`` as it writes."""

@@ -17,18 +17,20 @@ log = structlog.get_logger()
 
 
 class Poller(Pass):
-    """Polls one connection whenever it is given a turn; a task that lives as long as the plant.
+    """Polls one connection whenever it is given a turn; a task that lives as long as a version of the plant.
 
     That is cheaper than a task per pass, and a driver that crashes ends its own poller only. While it is
     restarted the connection counts as busy.
     """
 
     __slots__ = (
+        "_after",
         "_deliver",
         "_devices",
         "_every",
         "_over",
         "_owed",
+        "_quiet",
         "_stopping",
         "_turn",
         "_wall_clock",
@@ -44,7 +46,9 @@ class Poller(Pass):
         deliver: Callable[[Poller, DeviceReading], None],
         over: Callable[[Poller, float], None],
         wall_clock: WallClock,
+        after: Poller | None = None,
     ) -> None:
+        """``after`` polled the connection until now and was stopped; its last pass is let end first."""
         super().__init__()
         self.connection = connection
         self._devices = tuple(device.external_id for device in devices)
@@ -52,9 +56,12 @@ class Poller(Pass):
         self._deliver = deliver
         self._over = over
         self._wall_clock = wall_clock
+        self._after = after
         self._owed: set[str] = set()
         self._turn: asyncio.Future[Sequence[str]] | None = None
         self._stopping = False
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self.running = False
         """A pass is under way, or about to begin."""
 
@@ -67,7 +74,7 @@ class Poller(Pass):
 
     @property
     def busy(self) -> bool:
-        """A pass is running, or the poller is being restarted."""
+        """A pass is running, or the poller is being restarted or was stopped."""
         return self._turn is None
 
     def sit_out(self, devices: Sequence[str]) -> None:
@@ -83,6 +90,7 @@ class Poller(Pass):
         except Exception:
             log.exception("driver failed", connection=self.connection.name)
         self.running = True
+        self._quiet.clear()
         self._turn.set_result(devices)
         self._turn = None
 
@@ -91,6 +99,14 @@ class Poller(Pass):
         self._stopping = True
         if self._turn is not None:
             self._turn.cancel()
+            self._turn = None
+
+    async def quiet(self) -> None:
+        """Return when no pass of this poller is running, nor any that it waits for itself."""
+        if self._after is not None:
+            await self._after.quiet()
+            self._after = None
+        await self._quiet.wait()
 
     async def run(self) -> None:
         """Wait for turns and take them.
@@ -104,11 +120,14 @@ class Poller(Pass):
         def deliver(reading: DeviceReading) -> None:
             self._deliver(self, reading)
 
+        await self.quiet()
         while not self._stopping:
-            self._turn = loop.create_future()
+            self._turn = turn = loop.create_future()
             try:
-                devices = await self._turn
+                devices = await turn
             except asyncio.CancelledError:
+                if self.running:  # broken off in the moment of its start
+                    self._end(0.0)
                 if self._stopping:
                     return
                 raise
@@ -121,5 +140,9 @@ class Poller(Pass):
                     deliver(DeviceReading(name, self._wall_clock(), fault=fault))
                 raise
             finally:
-                self.running = False
-                self._over(self, loop.time() - started)
+                self._end(loop.time() - started)
+
+    def _end(self, lasted: float) -> None:
+        self.running = False
+        self._quiet.set()
+        self._over(self, lasted)

@@ -1,5 +1,6 @@
 """One running plant: ticks start passes, readings become alarms and snapshots, commands become writes.
 
+A plant changes while it runs (:meth:`PlantRunner.update`): what the change does not touch goes on as it is.
 Heartbeats, the fail-safe and the reversal of commands will be further parts beside the uplink and the
 pollers, supervised the same way and with the same connections.
 """
@@ -9,18 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
+from typing import Final
 
 import structlog
 
-from voke_api.resolved import PlantCredentials, ResolvedDevice, ResolvedPlant
+from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_api.resources.plant import Connection as ConnectionSpec
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import Connection, DeviceReading, Drivers
 from voke_gateway.outbox.store import Entry, Kind, Store
 from voke_gateway.plant.alarms import Alarms
-from voke_gateway.plant.assemble import Assembly
+from voke_gateway.plant.command_journal import MemoryJournal
 from voke_gateway.plant.commands import Commands
-from voke_gateway.plant.poller import Poller
+from voke_gateway.plant.polling import Polling, devices_by_connection
 from voke_gateway.plant.schedule import Tick, Ticker
 from voke_gateway.plant.snapshot import Reported, SnapshotFormat
 from voke_gateway.plant.supervise import supervise
@@ -28,6 +30,15 @@ from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import GatewayStats, PlantStats
 from voke_gateway.uplink.session import Connector
 from voke_gateway.uplink.uplink import Uplink
+
+COMMANDS_WITHIN: Final = 10.0
+"""Seconds that commands under way are given before the devices they touch are changed."""
+PASS_WITHIN: Final = 1.0
+"""Seconds that a pass is given before its connection is closed for a change."""
+CLOSE_WITHIN: Final = 30.0
+"""Seconds that the request in flight may then take: longer than any PLC is waited for."""
+SUSPEND_WITHIN: Final = 8.0
+"""Seconds for delivering what was read when a plant is suspended."""
 
 log = structlog.get_logger()
 
@@ -52,86 +63,77 @@ class PlantRunner:
 
         Raises:
             KeyError: the plant has a connection whose protocol has no driver.
+            ValueError: the HMAC key cannot be one.
         """
         self.plant = plant
         self.stats = PlantStats()
+        self._credentials = credentials
+        self._drivers = drivers
+        self._connector = connector
         self._store = store
         self._gateway_stats = gateway_stats
         self._wall_clock = wall_clock
         self._random = random
+        self._nonce = nonce
         self._loop = asyncio.get_running_loop()
-        self._hmac_key = credentials.hmac_key
-        self.connections = _open_connections(plant, drivers, wall_clock, random)
-        self._open = set(self.connections)
+        self._journal = MemoryJournal(wall_clock())
+        self._read: set[str] = set()
+        self._retired: list[Polling] = []
+        self._linking: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Handle | None = None
+        self._started = False
+        self._active = False
+        """Its parts run; not while it is suspended, or stopped."""
+        self._stopped = asyncio.Event()
+        self._specs: dict[str, ConnectionSpec] = {}
+        self.connections: Mapping[str, Connection] = {}
+        """By name; one that is being replaced is missing meanwhile."""
         self.alarms = Alarms(plant, put=self._put, stats=self.stats, new_id=nonce)
+        self._ticker = Ticker(plant, self._tick, wall_clock=wall_clock)
+        self._make(plant, credentials)
+
+    def _make(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
+        """The parts that a plant has only while it is active, none of them started."""
+        signer = Signer(plant.plant_id, credentials.hmac_key)
+        self.connections = {}
+        self.connections = self._connections_of(plant)
+        self._specs = {spec.name: spec for spec in plant.connections}
         self._commands = Commands(
             plant,
-            Signer(plant.plant_id, credentials.hmac_key),
+            signer,
             self.connections,
             put=self._put,
             stats=self.stats,
-            wall_clock=wall_clock,
+            wall_clock=self._wall_clock,
             writes_stopped=lambda: self.uplink.identity_in_use,
+            journal=self._journal,
         )
         self.uplink = Uplink(
             plant,
             credentials,
-            connector=connector,
-            store=store,
+            connector=self._connector,
+            store=self._store,
             stats=self.stats,
-            gateway_stats=gateway_stats,
+            gateway_stats=self._gateway_stats,
             receive=self._commands.receive,
-            wall_clock=wall_clock,
-            random=random,
-            nonce=nonce,
+            wall_clock=self._wall_clock,
+            random=self._random,
+            nonce=self._nonce,
         )
-        self._format = SnapshotFormat(plant)
-        self._assembly = Assembly(
-            self._format,
-            within=plant.assemble_within,
-            send_snapshot=self._send_snapshot,
-            send_late=self._send_late,
-        )
-        self._ticker = Ticker(plant, self._tick, wall_clock=wall_clock)
-        self._pollers = [
-            Poller(
-                self.connections[name],
-                devices,
-                deliver=self._observe,
-                over=self._pass_over,
-                wall_clock=wall_clock,
-            )
-            for name, devices in _devices_by_connection(plant).items()
-        ]
-        self._read: set[str] = set()
-        self._polling: dict[asyncio.Task[None], Poller] = {}
-        self._linking: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._stopped = asyncio.Event()
+        self._polling = self._polling_of(plant, self.connections, before=None)
 
     async def run(self) -> None:
         """Run until :meth:`stop` has ended, or until cancelled: then without draining anything.
 
         A suspended plant connects to nothing and waits.
         """
-        if self.plant.suspend or self._stopped.is_set():
-            await self._stopped.wait()
-            return
-        self._linking = self._start("uplink", self._link)
-        for poller in self._pollers:
-            self._polling[self._start(f"poller of {poller.connection.name}", poller.run)] = poller
+        self._started = True
         try:
-            await asyncio.sleep(0)  # every poller waits for its first turn now
-            self.alarms.start(self._loop.time())
-            self._ticker.start()
+            if not self.plant.suspend and not self._stopped.is_set():
+                self._activate()
             await self._stopped.wait()
         finally:
-            self._ticker.stop()
-            tasks = (self._linking, *self._polling)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._close_connections(1.0)
+            await self._break_off()
 
     async def stop(self, within: float) -> None:
         """Tick no more, end passes and commands, close the PLCs, deliver what was read; then run() returns.
@@ -139,18 +141,160 @@ class PlantRunner:
         The PLCs get at most half of ``within`` seconds, the delivery what is left. What is not delivered by
         then stays in the store.
         """
-        deadline = self._loop.time() + within
-        self._stopping = True
-        self._ticker.stop()
-        for poller in self._pollers:
-            poller.stop()
-        if self._linking is not None and not self._stopped.is_set():
-            share = within / 4
-            await asyncio.gather(self._ended("commands", self._commands.stop(share)), self._passes_end(share))
-            await asyncio.gather(self._close_connections(share), self._passes_end(share))
-            self._assembly.flush()
-            await self._ended("uplink", self.uplink.stop(max(0.0, deadline - self._loop.time())))
+        await self._deactivate(within)
         self._stopped.set()
+
+    async def update(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
+        """Do as ``plant`` and ``credentials`` say from now on; what they do not change is not touched.
+
+        Name and plant id must be the same. The two halves may be called one by one, for example to wait in
+        between until another plant has let go of a PLC.
+
+        Raises:
+            KeyError, ValueError: as the constructor; the plant goes on as it was, but for connections that
+                were to be replaced.
+        """
+        await self.make_way(plant)
+        self.install(plant, credentials)
+
+    async def make_way(self, plant: ResolvedPlant) -> None:
+        """Let go of what the next version needs no more, or otherwise; the rest goes on as it is.
+
+        Connections that change are closed and commands under way end under the version under which they
+        began. Further ones wait for :meth:`install`.
+        """
+        if not self._active:
+            return
+        if plant.suspend:
+            await self._deactivate(SUSPEND_WITHIN)
+            return
+        wanted = {spec.name: spec for spec in plant.connections}
+        going = [name for name in self.connections if self._specs[name] != wanted.get(name)]
+        try:
+            if going or plant.devices != self.plant.devices:
+                await self._commands.hold(COMMANDS_WITHIN)
+            await asyncio.gather(*(self._leave(name) for name in going))
+        except BaseException:
+            self._commands.release()
+            raise
+
+    def install(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
+        """Go on as the next version, for which way was made. Nothing is awaited, so no tick is missed.
+
+        Raises:
+            KeyError, ValueError: as :meth:`update`.
+        """
+        assert (plant.name, plant.plant_id) == (self.plant.name, self.plant.plant_id)
+        try:
+            if self._active:
+                self._replace(plant, credentials)
+            else:
+                self._make(plant, credentials)
+        finally:
+            self._commands.release()
+        self.alarms.configure(plant, self._loop.time())
+        self._ticker.configure(plant)
+        self.plant, self._credentials = plant, credentials
+        if self._started and not self._active and not plant.suspend and not self._stopped.is_set():
+            self._activate()
+
+    def _replace(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
+        """Swap what depends on the version while everything runs. First what may fail, then what changes."""
+        signer = Signer(plant.plant_id, credentials.hmac_key)
+        connections = self._connections_of(plant)
+        polling = self._polling_of(plant, connections, before=self._polling)
+        before = {device.external_id: device for device in self.plant.devices}
+        for name, devices in devices_by_connection(plant).items():
+            if connections[name] is self.connections.get(name):
+                connections[name].configure(devices)
+        self._polling.retire({d.external_id for d in plant.devices if before.get(d.external_id) == d})
+        self._retired.append(self._polling)
+        self._polling = polling
+        polling.start(self._start)
+        self.connections = connections
+        self._specs = {spec.name: spec for spec in plant.connections}
+        self._commands.configure(plant, connections)
+        if credentials.hmac_key != self._credentials.hmac_key:
+            self._commands.verify_with(signer)
+        self._read.intersection_update(device.external_id for device in plant.devices)
+        self.stats.devices_read = len(self._read)
+        self.uplink.configure(plant, credentials)
+
+    def _connections_of(self, plant: ResolvedPlant) -> dict[str, Connection]:
+        """A connection for each of the plant's: the one there is, or a new one that is not connected yet."""
+        devices = devices_by_connection(plant)
+        return {
+            spec.name: self.connections.get(spec.name)
+            or self._drivers[protocol(spec)](
+                spec, devices.get(spec.name, ()), wall_clock=self._wall_clock, random=self._random
+            )
+            for spec in plant.connections
+        }
+
+    def _polling_of(
+        self, plant: ResolvedPlant, connections: Mapping[str, Connection], before: Polling | None
+    ) -> Polling:
+        return Polling(
+            plant,
+            connections,
+            observe=self._observe,
+            passed=self._gateway_stats.poll_duration.observe,
+            send_snapshot=self._send_snapshot,
+            send_late=self._send_late,
+            wall_clock=self._wall_clock,
+            before=before,
+        )
+
+    def _activate(self) -> None:
+        """Start all parts; the plant ticks when every poller waits for its first turn."""
+        self._active = True
+        self._linking = self._start("uplink", self._link)
+        self._polling.start(self._start)
+        self._beginning = self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self.alarms.start(self._loop.time())
+        self._ticker.start()
+
+    async def _deactivate(self, within: float) -> None:
+        """End all parts in order; connections are closed, and what was read is delivered."""
+        if not self._active:
+            return
+        deadline = self._loop.time() + within
+        self._active = False
+        self._still()
+        self._polling.retire(self._polling.valid)
+        share = within / 4
+        await asyncio.gather(self._ended("commands", self._commands.stop(share)), self._passes_end(share))
+        await asyncio.gather(*(self._close(name, share) for name in tuple(self.connections)))
+        await self._passes_end(share)
+        for polling in (*self._retired, self._polling):
+            polling.flush()
+        await self._ended("uplink", self.uplink.stop(max(0.0, deadline - self._loop.time())))
+        await self._break_off()
+        stats = self.stats
+        self._read.clear()
+        stats.devices_read = 0
+        stats.uplink_reason = stats.uplink_problem = ""
+
+    async def _break_off(self) -> None:
+        """End what still runs, now."""
+        self._active = False
+        self._still()
+        tasks = [] if self._linking is None else [self._linking]
+        for polling in (*self._retired, self._polling):
+            tasks += polling.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._retired.clear()
+        await asyncio.gather(*(self._close(name, 1.0) for name in tuple(self.connections)))
+
+    def _still(self) -> None:
+        """Tick no more."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        self._ticker.stop()
 
     async def _ended(self, name: str, stopping: Coroutine[None, None, None]) -> None:
         """A part that cannot even stop must not keep the others from it."""
@@ -159,21 +303,51 @@ class PlantRunner:
         except Exception:
             log.exception("part did not stop cleanly", part=name, plant=self.plant.name)
 
-    async def renew(self, credentials: PlantCredentials) -> None:
-        """Log in with other credentials from now on; connections to PLCs are not touched.
+    async def _passes_end(self, within: float) -> None:
+        """Let passes that are running end."""
+        try:
+            async with asyncio.timeout(within):
+                for polling in (*self._retired, self._polling):
+                    await polling.quiet()
+        except TimeoutError:
+            pass  # they end when their connection is closed, or are broken off
 
-        Returns when the first attempt with them has ended.
+    async def _leave(self, name: str) -> None:
+        """Take a connection out of service and close it."""
+        try:
+            async with asyncio.timeout(PASS_WITHIN):
+                await self._polling.leave(name)
+        except TimeoutError:
+            pass  # closing ends the pass after the request in flight
+        await self._close(name, CLOSE_WITHIN)
 
-        Raises:
-            ValueError: another HMAC key, with which commands could not be verified: that takes a new runner.
-        """
-        if credentials.hmac_key != self._hmac_key:
-            raise ValueError(f"plant {self.plant.name}: a new HMAC key takes a restart of the plant")
-        await self.uplink.renew(credentials)
+    async def _close(self, name: str, within: float) -> None:
+        """Close a connection for good. A driver that fails or hangs keeps nobody; what it counted is kept."""
+        connection = self.connections[name]
+        try:
+            async with asyncio.timeout(within):
+                await connection.close()
+        except TimeoutError:
+            for polling in (*self._retired, self._polling):
+                polling.break_off(name)
+            log.warning("connection did not close in time", plant=self.plant.name, connection=name)
+            try:
+                async with asyncio.timeout(1.0):
+                    await connection.close()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                log.warning("connection hangs", plant=self.plant.name, connection=name, error=repr(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are closed
+            log.warning("connection did not close", plant=self.plant.name, connection=name, error=repr(error))
+        if self.connections.get(name) is connection:
+            self.connections = {key: each for key, each in self.connections.items() if key != name}
+            label, state = protocol_label(self._specs[name]), connection.state
+            self.stats.polls_before[label, "ok"] += state.requests - state.request_errors
+            self.stats.polls_before[label, "error"] += state.request_errors
+            self.stats.late_replies_before += state.late_replies
 
     async def _link(self) -> None:
         await self.uplink.run()
-        if not self._stopping:
+        if self._active:
             raise RuntimeError("the uplink ended though nobody stopped it")
 
     def _start(self, name: str, part: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
@@ -184,34 +358,25 @@ class PlantRunner:
         stats = self.stats
         stats.ticks += 1
         stats.ticks_missed += tick.missed
-        started = []
-        for poller in self._pollers:
-            devices = poller.due(tick)
-            if not devices:
-                continue
-            if poller.busy:
-                poller.sit_out(devices)
-                stats.ticks_skipped[poller.connection.name] += 1
-            else:
-                poller.start(devices)
-                started.append(poller)
-        self._assembly.begin(started)
+        if self._retired:
+            for polling in self._retired:
+                polling.flush()
+            self._retired = [polling for polling in self._retired if not polling.over]
+        self._polling.tick(tick, stats.ticks_skipped)
         self.alarms.tick(self._loop.time())
 
-    def _observe(self, poller: Poller, reading: DeviceReading) -> None:
+    def _observe(self, polling: Polling, reading: DeviceReading) -> None:
         """Take in a reading. Runs inside the driver's pass, so a fault of ours must not get out."""
         try:
-            self._count(reading)
-            try:
+            self._count(reading, known=reading.device in self._polling.valid)
+            if polling is self._polling or reading.device in polling.valid:
                 self.alarms.observe(reading, self._loop.time())
-            finally:
-                self._assembly.add(poller, reading)
         except Exception:
             log.exception("reading could not be used", plant=self.plant.name, device=reading.device)
 
-    def _count(self, reading: DeviceReading) -> None:
+    def _count(self, reading: DeviceReading, *, known: bool) -> None:
         stats = self.stats
-        if reading.values or reading.mask is not None:
+        if known and (reading.values or reading.mask is not None):
             self._read.add(reading.device)
         else:
             self._read.discard(reading.device)
@@ -221,22 +386,18 @@ class PlantRunner:
         for fault in reading.faults.values():
             stats.read_errors[fault.kind] += 1
 
-    def _pass_over(self, poller: Poller, seconds: float) -> None:
-        self._gateway_stats.poll_duration.observe(seconds)
-        self._assembly.over(poller)
-
-    def _send_snapshot(self, reported: Mapping[int, Reported]) -> None:
+    def _send_snapshot(self, form: SnapshotFormat, reported: Mapping[int, Reported]) -> None:
         self.stats.snapshots += 1
-        self._publish(reported)
+        self._publish(form, reported)
 
-    def _send_late(self, reported: Mapping[int, Reported]) -> None:
+    def _send_late(self, form: SnapshotFormat, reported: Mapping[int, Reported]) -> None:
         self.stats.late_messages += 1
-        self._publish(reported)
+        self._publish(form, reported)
 
-    def _publish(self, reported: Mapping[int, Reported]) -> None:
+    def _publish(self, form: SnapshotFormat, reported: Mapping[int, Reported]) -> None:
         """Put a message into the store. Whatever goes wrong concerns this message only."""
         try:
-            for body in self._format.bodies(reported):
+            for body in form.bodies(reported):
                 self._store.put(self.plant.name, Kind.TELEMETRY, body)
         except Exception:
             log.exception("snapshot lost", plant=self.plant.name)
@@ -249,45 +410,12 @@ class PlantRunner:
         self.uplink.notify()
         return entry
 
-    async def _passes_end(self, within: float) -> None:
-        """Let passes that are running end."""
-        running = [task for task, poller in self._polling.items() if poller.running]
-        if running:
-            await asyncio.wait(running, timeout=within)
 
-    async def _close_connections(self, within: float) -> None:
-        """Close what is still open, all at once; a driver that fails or hangs keeps nobody."""
-        names, self._open = sorted(self._open), set()
-        await asyncio.gather(*(self._close_connection(name, within) for name in names))
-
-    async def _close_connection(self, name: str, within: float) -> None:
-        try:
-            async with asyncio.timeout(within):
-                await self.connections[name].close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are closed
-            log.warning("connection did not close", plant=self.plant.name, connection=name, error=repr(error))
-
-
-def _open_connections(
-    plant: ResolvedPlant, drivers: Drivers, wall_clock: WallClock, random: Random
-) -> Mapping[str, Connection]:
-    """A connection object for each connection of the plant, none of them connected yet."""
-    devices = _devices_by_connection(plant)
-    return {
-        spec.name: drivers[_protocol(spec)](
-            spec, devices.get(spec.name, ()), wall_clock=wall_clock, random=random
-        )
-        for spec in plant.connections
-    }
-
-
-def _devices_by_connection(plant: ResolvedPlant) -> Mapping[str, list[ResolvedDevice]]:
-    grouped: dict[str, list[ResolvedDevice]] = {}
-    for device in plant.devices:
-        grouped.setdefault(device.connection, []).append(device)
-    return grouped
-
-
-def _protocol(spec: ConnectionSpec) -> str:
+def protocol(spec: ConnectionSpec) -> str:
     """The name of the one protocol that is filled in, as drivers are registered."""
     return next(key for key, value in spec if key != "name" and value is not None)
+
+
+def protocol_label(spec: ConnectionSpec) -> str:
+    """The same as metrics write it, such as ``modbus-tcp``."""
+    return protocol(spec).replace("_", "-")

@@ -50,14 +50,19 @@ class Schedule:
 
     __slots__ = ("_beat", "_beat_index", "_index", "_interval", "_started", "due")
 
-    def __init__(self, plant_id: str, interval: float, *, now: float, wall: float) -> None:
+    def __init__(
+        self, plant_id: str, interval: float, *, now: float, wall: float, joined: bool = False
+    ) -> None:
+        """``joined``: the plant is running already, so its next tick is the next one of the beat."""
         past, since = divmod(wall - phase(plant_id) * interval, interval)
         self._interval = interval
         self._index = self._beat_index = int(past)
         self._beat = now - since
-        self._started = False
+        self._started = joined
         self.due = now
         """Monotonic time of the next tick."""
+        if joined:
+            self._move_to(self._index + 1)
 
     def take(self, now: float) -> Tick:
         """The tick for ``now``, a moment around ``due`` or after it; ``due`` moves on to the next.
@@ -96,16 +101,27 @@ class Ticker:
     def start(self) -> None:
         """Tick now, then on the beat."""
         self._loop = asyncio.get_running_loop()
-        self._schedule = Schedule(
-            self._plant.plant_id, self._plant.interval, now=self._loop.time(), wall=self._wall_clock()
-        )
+        self._schedule = self._make_schedule(joined=False)
         self._fire()
+
+    def configure(self, plant: ResolvedPlant) -> None:
+        """Follow the plant's beat as it is from now on; with the same interval nothing changes."""
+        before, self._plant = self._plant, plant
+        if self._timer is None or plant.interval == before.interval:
+            return
+        self._timer.cancel()
+        self._schedule = self._make_schedule(joined=True)
+        self._timer = self._loop.call_at(self._schedule.due, self._fire)
 
     def stop(self) -> None:
         """Tick no more. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _make_schedule(self, *, joined: bool) -> Schedule:
+        plant, now = self._plant, self._loop.time()
+        return Schedule(plant.plant_id, plant.interval, now=now, wall=self._wall_clock(), joined=joined)
 
     def _fire(self) -> None:
         tick = self._schedule.take(self._loop.time())

@@ -202,12 +202,16 @@ class Lanes:
         self._backlog = TelemetryLane(store, plant, topics[Kind.TELEMETRY], shared)
         self.all: tuple[Lane, ...] = (*self._urgent, self._live, self._backlog)
         self._suspects: dict[int, tuple[Lane, Entry]] = {}
-        self._rate = max(_BACKLOG_RATE / interval, _BACKLOG_RATE_MIN)
+        self.pace(interval)
         self._tokens = _BACKLOG_BURST
         self._refilled_at = 0.0
         self._alternate = False
         self.hurry = False
         """No time left for a measured pace: the backlog goes as fast as the window allows."""
+
+    def pace(self, interval: float) -> None:
+        """The backlog's share of the rate follows the interval."""
+        self._rate = max(_BACKLOG_RATE / interval, _BACKLOG_RATE_MIN)
 
     def start_session(self) -> None:
         """What waits now is backlog; what comes from now on is live."""

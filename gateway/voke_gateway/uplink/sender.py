@@ -108,11 +108,7 @@ class Sender:
         self._wall_clock = wall_clock
         self._nonce = nonce
         self._on_change = on_change
-        voke = plant.voke
-        self._accepted = {_SUCCESS} if voke.hold_on_no_subscriber else {_SUCCESS, _NO_SUBSCRIBER}
-        self._puback_within = min(_LONGEST_WAIT, voke.replay_window / 2)
-        topics = {kind: topic(plant, kind.value) for kind in Kind} | {Kind.ACK: topic(plant, voke.topics.ack)}
-        self._lanes = Lanes(store, plant.name, topics, interval=plant.interval, random=random)
+        self._random = random
         self._in_flight: dict[int, _Flight] = {}
         self._session: Session | None = None
         self._signer: Signer | None = None
@@ -131,6 +127,21 @@ class Sender:
         """The present or last session was dropped because a PUBACK did not come."""
         self.refusal = ""
         """The last refusal, for people."""
+        self.configure(plant)
+
+    def configure(self, plant: ResolvedPlant) -> None:
+        """Deliver for the plant as it is from now on; only while there is no session."""
+        assert self._session is None
+        self._plant = plant
+        voke = plant.voke
+        self._accepted = {_SUCCESS} if voke.hold_on_no_subscriber else {_SUCCESS, _NO_SUBSCRIBER}
+        self._puback_within = min(_LONGEST_WAIT, voke.replay_window / 2)
+        topics = {kind: topic(plant, kind.value) for kind in Kind} | {Kind.ACK: topic(plant, voke.topics.ack)}
+        self._lanes = Lanes(self._store, plant.name, topics, interval=plant.interval, random=self._random)
+
+    def pace(self, interval: float) -> None:
+        """The plant's snapshots come ``interval`` seconds apart from now on."""
+        self._lanes.pace(interval)
 
     @property
     def reason(self) -> str:

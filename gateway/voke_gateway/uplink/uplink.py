@@ -83,7 +83,9 @@ class Uplink:
         self._plant = plant
         self._credentials = credentials
         self._generation = 0
-        """Of the credentials."""
+        """Of the credentials, and of what else a session depends on."""
+        self._terms_changed = False
+        """The sender has not heard yet of what changed in the plant."""
         self._connector = connector
         self._stats = stats
         self._receive = receive
@@ -160,6 +162,22 @@ class Uplink:
             self._limit.reschedule(asyncio.get_running_loop().time() + within)
         await self._ended.wait()
 
+    def configure(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
+        """Serve the plant as it is from now on.
+
+        If credentials, or anything else that a session depends on, are others, the session is drained, ended
+        and followed by another one.
+        """
+        self._sender.pace(plant.interval)
+        terms_changed = _terms(plant) != _terms(self._plant)
+        self._plant = plant
+        if not terms_changed and credentials == self._credentials:
+            return
+        self._terms_changed |= terms_changed
+        self._credentials = credentials
+        self._generation += 1
+        self._nudge.set()
+
     async def renew(self, credentials: PlantCredentials) -> None:
         """Swap to ``credentials``: drain the session, disconnect, log in anew.
 
@@ -192,6 +210,9 @@ class Uplink:
     async def _next_session(self) -> float:
         """One attempt and, if it succeeds, one session. Seconds to stay away then."""
         generation, credentials = self._generation, self._credentials
+        if self._terms_changed:
+            self._terms_changed = False
+            self._sender.configure(self._plant)
         try:
             plan = make_login(self._plant, credentials, now=self._wall_clock(), random=self._random)
             signer = _make_signer(self._plant, credentials)
@@ -332,6 +353,11 @@ class Uplink:
         self._flows = None
         self._logger.info("delivery_flows_again", after=self._held)
         self._held = ""
+
+
+def _terms(plant: ResolvedPlant) -> tuple[object, ...]:
+    """What a session depends on, apart from the credentials."""
+    return plant.plant_id, plant.auth_method, plant.command_max_age, plant.voke
 
 
 def _make_signer(plant: ResolvedPlant, credentials: PlantCredentials) -> Signer:
