@@ -35,7 +35,9 @@ class Gateway:
     """One uplink for the plant, on the real connector."""
 
     def __init__(self, broker: Broker, seed: int = 1) -> None:
-        self.plant = make_plant(plant_id=PLANT, host="localhost", ports=Ports(password=broker.password_port))
+        self.plant = make_plant(
+            plant_id=PLANT, interval=0.1, host="localhost", ports=Ports(password=broker.password_port)
+        )
         self.stats = PlantStats()
         self.store = MemoryStore(Quota(), system_clock)
         self.uplink = Uplink(
@@ -127,7 +129,7 @@ async def test_a_killed_broker_costs_nothing_that_it_had_not_acknowledged(broker
             await until(lambda: gateway.stats.connected)
             for _ in range(10):
                 gateway.snapshot()
-            await until(lambda: len(before) == 10)
+            await until(lambda: len(before) == 10 and not gateway.waiting)
             os.kill(broker.pid, signal.SIGSTOP)
             for _ in range(30):
                 gateway.snapshot()
