@@ -12,6 +12,8 @@ from voke_cli.check import check
 from voke_cli.credentials import credentials
 from voke_cli.demo.command import demo
 from voke_cli.run import run
+from voke_cli.sign import sign
+from voke_cli.verify import verify
 
 app = typer.Typer(
     name="voke",
@@ -22,6 +24,8 @@ app = typer.Typer(
 )
 app.command("check")(check)
 app.command("run")(run)
+app.command("verify")(verify)
+app.command("sign")(sign)
 app.command("credentials")(credentials)
 app.command("canonical")(canonical)
 app.command("demo")(demo)
