@@ -47,7 +47,5 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for library in ("pymodbus", "aiomqtt", "paho", "mqtt", "asyncio"):
+    for library in ("aiomqtt", "paho", "mqtt", "asyncio"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # Every request that fails is logged by pymodbus as an error; ours are counted and said once.
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
