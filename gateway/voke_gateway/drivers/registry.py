@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from voke_gateway.drivers.base import Drivers
+from voke_gateway.drivers.claims import EndpointClaims
 from voke_gateway.drivers.modbus.connection import open_modbus_tcp
 
 DRIVERS: Final[Drivers] = {"modbus_tcp": open_modbus_tcp}
+
+
+def exclusive(claims: EndpointClaims) -> Drivers:
+    """The same, but each endpoint is claimed before it is connected to (:mod:`~voke_gateway.drivers.claims`)."""
+    return {"modbus_tcp": partial(open_modbus_tcp, claims=claims)}

@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 from voke_api.resolved import ResolvedDevice
+from voke_api.resources.common import listed
 from voke_api.resources.plant import Connection as ConnectionSpec
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import (
@@ -29,6 +30,7 @@ from voke_gateway.drivers.base import (
     WriteUnknownError,
     WriteUnreachableError,
 )
+from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError
 from voke_gateway.drivers.modbus.backoff import BackOff
 from voke_gateway.drivers.modbus.client import Client
 from voke_gateway.drivers.modbus.encode import EncodeError, write_request
@@ -109,6 +111,9 @@ class ModbusTcpConnection:
 
     Every request gets the connection's ``timeout``, connecting included, except the probe of a silent unit:
     that gives way to the next pass, as far as the rhythm of the passes so far tells when it will come.
+
+    With ``claims``, the endpoint is claimed before the first connecting and given back by :meth:`close`, also
+    while it is not connected; held by another, it is unreachable and tried again.
     """
 
     def __init__(
@@ -118,11 +123,14 @@ class ModbusTcpConnection:
         *,
         wall_clock: WallClock,
         random: Random,
+        claims: EndpointClaims | None = None,
     ) -> None:
         assert spec.modbus_tcp is not None
         self._name = spec.name
         self._spec = spec.modbus_tcp
         self._wall_clock = wall_clock
+        self._claims = claims
+        self._release: Callable[[], None] | None = None
         self._state = ConnectionState()
         self._lane = Lane()
         self._client: Client | None = None
@@ -326,7 +334,12 @@ class ModbusTcpConnection:
     async def close(self) -> None:
         """Let the request in flight end, then close the socket."""
         self._closed = True
-        await self._hang_up()
+        try:
+            await self._hang_up()
+        finally:
+            if self._release is not None:
+                self._release()
+                self._release = None
 
     def _write_request(self, write: PointWrite) -> Request:
         one = self._devices[write.device]
@@ -399,6 +412,8 @@ class ModbusTcpConnection:
         self._tried_at = started
         spec = self._spec
         try:
+            if self._claims is not None and self._release is None:
+                self._release = await self._claim(self._claims)
             client = await Client.connect(
                 spec.host, spec.port, within=spec.timeout, late=self._late, lost=self._lost
             )
@@ -414,6 +429,14 @@ class ModbusTcpConnection:
         if spec.settle_after_connect:
             await asyncio.sleep(spec.settle_after_connect)
         return client, spent
+
+    async def _claim(self, claims: EndpointClaims) -> Callable[[], None]:
+        spec = self._spec
+        purpose = f"connection {self._name} of {listed(self._devices, at_most=3)}"
+        try:
+            return await claims.claim(spec.host, spec.port, purpose, within=spec.timeout)
+        except EndpointHeldError as error:
+            raise NotSentError(str(error)) from None
 
     def _note(self, error: ExchangeError, unit_id: int) -> None:
         self._state.last_error = str(error)
@@ -477,7 +500,12 @@ class ModbusTcpConnection:
 
 
 def open_modbus_tcp(
-    spec: ConnectionSpec, devices: Sequence[ResolvedDevice], *, wall_clock: WallClock, random: Random
+    spec: ConnectionSpec,
+    devices: Sequence[ResolvedDevice],
+    *,
+    wall_clock: WallClock,
+    random: Random,
+    claims: EndpointClaims | None = None,
 ) -> ModbusTcpConnection:
     """Implements :class:`voke_gateway.drivers.base.OpenConnection`."""
-    return ModbusTcpConnection(spec, devices, wall_clock=wall_clock, random=random)
+    return ModbusTcpConnection(spec, devices, wall_clock=wall_clock, random=random, claims=claims)
