@@ -1,0 +1,1 @@
+"""``voke probe``: which register is wrong, and what would make it right."""
