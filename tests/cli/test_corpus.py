@@ -15,7 +15,7 @@ from voke_api.problems import ProblemClass, Severity, dotted
 from voke_cli.judgement import judge
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 ENTRIES = sorted(CORPUS.glob("*/*.yaml"))
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -46,13 +46,13 @@ def test_a_bad_file_gets_its_error_and_no_other(entry: Path) -> None:
 
 
 def test_the_examples_are_accepted_together_as_they_stand() -> None:
-    judgement = judge([EXAMPLES], now=NOW)
+    judgement = judge(EXAMPLES, now=NOW)
     assert judgement.ok, judgement.problems
     assert [report.plant.name for report in judgement.plants] == ["brno-roof-3"]
 
 
 def test_what_is_not_active_yet_makes_the_example_read_only_and_says_so() -> None:
-    judgement = judge([EXAMPLES], now=NOW)
+    judgement = judge(EXAMPLES, now=NOW)
     assert {dotted(problem.path) for problem in judgement.problems} == {
         "spec.failSafe",
         "spec.heartbeats",
