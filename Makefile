@@ -15,7 +15,7 @@ run: install
 	$(PY) -m voke_cli demo $(ARGS)
 
 test: install lint
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .

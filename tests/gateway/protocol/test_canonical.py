@@ -192,7 +192,7 @@ def test_relatives_of_json_types_count_as_their_values(also: float) -> None:
         {None: 1},
         {"a": 1, 2: 3},
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_types_are_refused(value: object) -> None:
     with pytest.raises(TypeError, match=r"JSON form|keys are strings"):
