@@ -252,7 +252,8 @@ class Sender:
         self.delivered += 1
         self.last_accepted = True
         stats.delivered[entry.kind] += 1
-        stats.delay_sum += max(0.0, self._wall_clock() - entry.created_at)
+        stats.last_delivered_at = now = self._wall_clock()
+        stats.delay_sum += max(0.0, now - entry.created_at)
         stats.delay_count += 1
         if lanes.gate.reason or flight.lane.gate.reason:
             lanes.gate.taken()

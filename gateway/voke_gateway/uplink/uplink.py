@@ -332,7 +332,8 @@ class Uplink:
     def _show(self) -> None:
         """Bring the gauges up to date: no session comes first, then messages that are held."""
         stats, sender = self._stats, self._sender
-        stats.connected = self._connected
+        if stats.connected != self._connected or stats.session_since is None:
+            stats.connected, stats.session_since = self._connected, self._wall_clock()
         stats.uplink_reason = self._reason or sender.reason
         stats.uplink_problem = self._problem if self._reason else sender.refusal if sender.reason else ""
         self._log_held(sender.reason)

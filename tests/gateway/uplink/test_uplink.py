@@ -63,6 +63,27 @@ def test_a_lost_session_is_replaced_and_what_was_in_flight_arrives_after_all() -
     run(main())
 
 
+def test_it_is_known_since_when_there_is_a_session_or_none_and_when_something_was_delivered_last() -> None:
+    async def main() -> None:
+        voke = simulated_voke()
+        rig = Rig(voke)
+        async with rig.running():
+            await rig.connected()
+            up_at = rig.stats.session_since
+            assert up_at == pytest.approx(EPOCH, abs=1)
+            assert rig.stats.last_delivered_at is None
+            await asyncio.sleep(100)
+            rig.snapshot()
+            await rig.empty(within=5)
+            assert rig.stats.session_since == up_at
+            assert rig.stats.last_delivered_at == pytest.approx(EPOCH + 100, abs=1)
+            voke.cut()
+            await rig.until(lambda: not rig.stats.connected)
+            assert rig.stats.session_since == pytest.approx(EPOCH + 100, abs=1)
+
+    run(main())
+
+
 def test_an_unreachable_broker_is_tried_ever_more_slowly_up_to_a_minute() -> None:
     async def main() -> None:
         voke = simulated_voke(online=False)
