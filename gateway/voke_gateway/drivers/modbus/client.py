@@ -7,6 +7,7 @@ the right reply behind late ones (``tests/gateway/drivers/modbus/test_pymodbus_c
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Self, cast
@@ -179,6 +180,8 @@ class Client(asyncio.Protocol):
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno).lower()  # event loops put it each in their own words
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
