@@ -33,6 +33,9 @@ bench: install
 bench-quick: install
 	$(PY) -m bench --quick $(ARGS)
 
+docs: install
+	$(PY) scripts/generate_docs.py
+
 lock: install
 	.venv/bin/uv pip compile pyproject.toml --extra sim --group dev --group build --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet \

@@ -1,0 +1,302 @@
+"""Writes the references that are generated: docs/reference.md from the types, docs/cli.md from the commands.
+
+``make docs`` runs it; a test fails when the committed files are not what it writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import annotated_types
+import typer.models
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from voke_api.resources import common
+from voke_api.resources.common import Metadata, format_duration, parse_duration
+from voke_api.resources.plant import Plant
+from voke_api.resources.pool import GatewayPool
+from voke_api.resources.profile import DeviceProfile
+from voke_cli.main import app
+
+DOCS = Path(__file__).parents[1] / "docs"
+KINDS = (Plant, DeviceProfile, GatewayPool)
+NOT_EDITED = "<!-- Written by `make docs`; do not edit. -->\n"
+BAR = "\\|"
+"""A bar inside a table's cell."""
+PATTERNS = {
+    common.UUID: "a UUID in lower case",
+    common.EXTERNAL_ID: "1 to 32 of `A–Z 0–9 _ -`",
+    common.COMMAND_TYPE: "`A–Z 0–9 _`",
+    common.LABEL: "`a–z 0–9 -`, beginning and ending with a letter or digit",
+    common.SUBDOMAIN: "`a–z 0–9 - .`, beginning and ending with a letter or digit",
+    common.HOST: "a host name or address, without port or scheme",
+    r"^[^+#\x00]{1,64}$": "1 to 64 characters, no `+` and `#`",
+}
+
+
+# -- the types of the resources
+
+
+def reference() -> str:
+    """docs/reference.md."""
+    parts = [
+        NOT_EDITED,
+        "# Every field of Plant, DeviceProfile and GatewayPool\n",
+        (
+            "`apiVersion` is `voke.lovinka.com/v1alpha1`; unknown fields are refused. Durations are an integer with a unit: "
+            "`500ms`, `10s`, `5m`, `4h`. A field without a default is **required**; – means that leaving it out has a "
+            "meaning of its own, which the text says. `voke check FILE` says what a file breaks, with line and remedy.\n"
+        ),
+    ]
+    described: list[type[BaseModel]] = []
+    for kind in KINDS:
+        for model in _models(kind):
+            if model not in described:
+                described.append(model)
+                parts.append(_model(model, top=model is kind))
+    return "\n".join(parts)
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The model and those in its fields, each before those inside it."""
+    yield model
+    for info in model.model_fields.values():
+        for inner in _inside(info.annotation):
+            yield from _models(inner)
+
+
+def _inside(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation is not Metadata:
+            yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _inside(argument)
+
+
+def _model(model: type[BaseModel], *, top: bool) -> str:
+    rows = []
+    for name, info in model.model_fields.items():
+        if name in {"api_version", "kind"}:
+            continue
+        type_, limits = _typed(info.annotation, list(info.metadata))
+        text = (info.description or _known(name)).replace("\n", " ").replace("|", "\\|")
+        given = info.alias or name
+        rows.append(f"| `{given}` | {type_} | {_default(info)} | {'; '.join(limits)} | {text} |")
+    said = inspect.cleandoc(model.__doc__ or "")
+    rules = model.__dict__.get("violations")
+    together = f"\nRules across fields: {inspect.getdoc(rules)}\n" if rules is not None else ""
+    return (
+        f"{'##' if top else '###'} {model.__name__}\n\n{said}\n{together}\n"
+        "| Field | Type | Default | Limits | Meaning |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _known(name: str) -> str:
+    return {
+        "metadata": "Kubernetes' object metadata: `name` (and, in a cluster, `namespace`, `labels`, `annotations`).",
+        "spec": "What is wanted.",
+    }[name]
+
+
+def _typed(annotation: Any, metadata: list[Any]) -> tuple[str, list[str]]:  # noqa: PLR0911 - one case for each type
+    """A type in words, and its limits."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _typed(arguments[0], [*arguments[1:], *metadata])
+    flat = list(_flat(metadata))
+    checks = {each.func for each in flat if isinstance(each, BeforeValidator)}
+    if parse_duration in checks:
+        return "duration", _limits(flat, format_duration)
+    if checks & {common._scalar, common._text_or_scalar}:  # noqa: SLF001 - the types are told apart by them
+        return ("text, number or boolean" if common._text_or_scalar in checks else "number or boolean"), []  # noqa: SLF001
+    if origin in {Union, UnionType}:
+        inner = [_typed(each, metadata) for each in arguments if each is not NoneType]
+        words = " or ".join(dict.fromkeys(word for word, _ in inner))
+        return words, [limit for _, limits in inner for limit in limits]
+    if origin is Literal:
+        return " \\| ".join(f"`{each}`" for each in arguments), []
+    if origin is tuple:
+        entry, limits = _typed(arguments[0], [])
+        each = [f"each {limit}" for limit in limits]
+        return f"list of {entry}", [*_sizes(flat, "entries"), *each]
+    if origin is dict and arguments[1] is not Any:
+        key, limits = _typed(arguments[0], [])
+        value, _ = _typed(arguments[1], [])
+        return f"map of {key} to {value}", [*_sizes(flat, "entries"), *(f"keys {limit}" for limit in limits)]
+    if origin is dict:
+        return "object", []
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        link = annotation.__name__
+        return (link if annotation is Metadata else f"[{link}](#{link.lower()})"), []
+    words = {str: "text", int: "integer", float: "number", bool: "boolean"}[annotation]
+    return words, _limits(
+        flat, lambda value: f"{value:,}" if isinstance(value, int) else f"{value:g}", annotation
+    )
+
+
+def _flat(metadata: list[Any]) -> Iterator[Any]:
+    for each in metadata:
+        yield from _flat(each.metadata) if isinstance(each, FieldInfo) else (each,)
+
+
+def _limits(metadata: list[Any], shown: Callable[[Any], str], annotation: Any = None) -> list[str]:
+    low = next((each.ge for each in metadata if isinstance(each, annotated_types.Ge)), None)
+    high = next((each.le for each in metadata if isinstance(each, annotated_types.Le)), None)
+    below = next((each.lt for each in metadata if isinstance(each, annotated_types.Lt)), None)
+    found = []
+    if below is not None:
+        high = int(str(below)) - 1
+    if low is not None and high is not None:
+        found.append(f"{shown(low)} – {shown(high)}")
+    elif low is not None:
+        found.append(f"at least {shown(low)}")
+    elif high is not None:
+        found.append(f"at most {shown(high)}")
+    for each in metadata:
+        pattern = getattr(each, "pattern", None)
+        if pattern is not None:
+            found.append(PATTERNS[str(pattern)])
+    return found + (_sizes(metadata, "characters") if annotation is str else [])
+
+
+def _sizes(metadata: list[Any], what: str) -> list[str]:
+    low = next((each.min_length for each in metadata if isinstance(each, annotated_types.MinLen)), None)
+    high = next((each.max_length for each in metadata if isinstance(each, annotated_types.MaxLen)), None)
+    if low is not None and high is not None:
+        return [f"{low} – {high} {what}"]
+    if high is not None:
+        return [f"at most {high} {what}"]
+    return [f"at least {low} {what}"] if low is not None else []
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined:
+        return "**required**"
+    if value is None or value in ((), {}):
+        return "–"
+    if isinstance(value, BaseModel):
+        return (
+            "its defaults"
+            if not value.model_fields_set
+            else f"`{value.model_dump(exclude_unset=True)}`".replace("'", "")
+        )
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float) and any(
+        isinstance(each, BeforeValidator) and each.func is parse_duration
+        for each in _flat(list(info.metadata))
+    ):
+        return f"`{format_duration(value)}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# -- the commands
+
+
+def commands() -> str:
+    """docs/cli.md."""
+    parts = [
+        NOT_EDITED,
+        "# The voke command\n",
+        "What is printed for people may change; `--json` and exit statuses are contracts.\n",
+        "| Exit status | " + " | ".join(name for name, _ in _commands()) + " |",
+        "|---|" + "---|" * len(_commands()),
+    ]
+    statuses = {name: exit_statuses(callback) for name, callback in _commands()}
+    for status in sorted({status for each in statuses.values() for status in each}):
+        cells = [statuses[name].get(status, "") for name, _ in _commands()]
+        parts.append(f"| {status} | " + " | ".join(cells) + " |")
+    parts.append("")
+    parts += [_command(name, callback) for name, callback in _commands()]
+    return "\n".join(parts)
+
+
+def _commands() -> list[tuple[str, Callable[..., Any]]]:
+    return [
+        (each.name or "", each.callback)
+        for each in app.registered_commands
+        if each.callback is not None and not each.hidden
+    ]
+
+
+def exit_statuses(callback: Callable[..., Any]) -> dict[int, str]:
+    """What a command's docstring says about each of its exit statuses."""
+    said = " ".join(inspect.getdoc(callback).split()) if inspect.getdoc(callback) else ""  # type: ignore[union-attr]
+    match = re.search(r"Exit status: (.*?)\.(?: |$)", said)
+    return {
+        int(number): text.replace("|", "\\|")
+        for number, text in re.findall(r"(\d) (.*?)(?=[,;] \d |$)", match[1] if match else "")
+    }
+
+
+def _command(name: str, callback: Callable[..., Any]) -> str:
+    usage, rows = [f"voke {name}"], []
+    hints = get_type_hints(callback, include_extras=True)
+    for parameter in inspect.signature(callback).parameters.values():
+        type_, *metadata = get_args(hints[parameter.name])
+        info = next(each for each in metadata if isinstance(each, typer.models.ParameterInfo))
+        placeholder = info.metavar or _placeholder(type_)
+        required = parameter.default is inspect.Parameter.empty
+        if isinstance(info, typer.models.ArgumentInfo):
+            shown = placeholder if info.metavar else _argument(parameter.name, type_)
+            usage.append(shown if required else f"[{shown}]")
+        else:
+            # Inside Annotated, typer takes the first name given for the default and puts it right later.
+            named = [each for each in (info.default, *(info.param_decls or ())) if str(each).startswith("-")]
+            option = str(named[0]) if named else f"--{parameter.name.replace('_', '-')}"
+            shown = option if placeholder == "" else f"{option} {placeholder}"
+        default = "" if required else _shown_default(info.show_default, parameter.default)
+        text = (info.help or "").replace("|", "\\|")
+        rows.append(f"| `{shown.replace('|', BAR)}` | {text} | {default} |")
+    head = inspect.cleandoc(callback.__doc__ or "")
+    table = "| | | Default |\n|---|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
+    return f"## voke {name}\n\n    {' '.join([*usage, '[OPTIONS]'])}\n\n{head}\n\n{table}"
+
+
+def _placeholder(type_: Any) -> str:
+    inner = [each for each in get_args(type_) if each is not NoneType] or [type_]
+    bare = inner[0]
+    if bare is bool:
+        return ""
+    if isinstance(bare, type) and issubclass(bare, Enum):
+        return "|".join(str(each.value) for each in bare)
+    return {str: "TEXT", Path: "PATH"}.get(bare, "VALUE")
+
+
+def _argument(name: str, type_: Any) -> str:
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        return "|".join(str(each.value) for each in type_)
+    several = get_origin(type_) in {list, tuple}
+    return f"{name.upper().removesuffix('S')}…" if several else name.upper()
+
+
+def _shown_default(shown: Any, default: Any) -> str:
+    if isinstance(shown, str):
+        return shown
+    if default in (None, False) or default == []:
+        return ""
+    return f"`{default.value if isinstance(default, Enum) else default}`"
+
+
+GENERATED: dict[str, Callable[[], str]] = {"reference.md": reference, "cli.md": commands}
+"""Files in docs/ and what writes them."""
+
+
+def main() -> None:
+    """Write all of them."""
+    for name, write in GENERATED.items():
+        (DOCS / name).write_text(write())
+
+
+if __name__ == "__main__":
+    main()
