@@ -18,10 +18,9 @@ from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.salvage import Salvaged, salvage
 from voke_api.validate import KINDS
 from voke_cli.secret import Secret, read_secret
+from voke_cli.watch import SUFFIXES
 from voke_cli.yaml_json import YamlDocument, YamlFault, read_yaml
 
-SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""Files that are read from a directory."""
 STDIN: Final = "-"
 _MAX_BYTES: Final = 64 * 1024 * 1024
 

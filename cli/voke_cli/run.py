@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from voke_cli.plan_bundle import Outcome, command
+from voke_cli.replan import Replanner
 from voke_cli.state import State, StateError, default_directory
+from voke_cli.watch import look
+
+BUNDLE = ".bundle"
+"""Where in the state directory the gateway finds its work; there while it runs."""
+STDIN = Path("-")
 
 
 class LogFormat(StrEnum):
@@ -38,43 +47,73 @@ def run(
 ) -> None:
     """Read PLCs and talk to Voke until SIGTERM or Ctrl-C, then drain and stop within ten seconds.
 
+    A file that changes meanwhile changes its plants, and only those. With a mistake in it they stay what they
+    were, and the log says what is wrong. Standard input (-) is read once.
+
     Credentials that a Plant brings no Secret for are made once, in the state directory; voke credentials
     shows what to register at Voke.
 
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
     """
-    from datetime import UTC, datetime
-
-    from voke_cli.check import problem_text
-    from voke_cli.prepare import prepare
+    from voke_gateway.drivers.claims import EndpointClaims
+    from voke_gateway.drivers.registry import exclusive
     from voke_gateway.runtime.http import AddressInUseError, parse_address
     from voke_gateway.runtime.logs import configure
     from voke_gateway.runtime.serve import Options, run_forever, serve
-    from voke_operator.credentials.material import UnusableIssuerError
 
     try:
         host, port = parse_address(http)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--http") from None
     keep = State(state or default_directory())
+    bundle = keep.directory / BUNDLE
     try:
         with keep.locked():
-            prepared = prepare(files, keep, now=datetime.now(UTC), read_only=read_only)
-            for problem in prepared.problems:
-                typer.echo(problem_text(problem), err=True)
-            if not prepared.ok:
-                raise typer.Exit(1)
-            configure(log_format.value)
-            pools = prepared.pools.values()
-            options = Options(
-                name=socket.gethostname(),
-                http_host=host,
-                http_port=port,
-                per_plant_metrics=all(pool.spec.metrics.per_plant for pool in pools),
-                per_connection_metrics=any(pool.spec.metrics.per_connection for pool in pools),
-            )
-            run_forever(serve(prepared.assignments, options))
-    except (StateError, UnusableIssuerError, AddressInUseError) as error:
+            try:
+                seen = look(files)
+                outcome = _plan_first(command(files, keep.directory, bundle, first=True))
+                configure(log_format.value)
+                options = Options(
+                    name=socket.gethostname(),
+                    bundle=bundle,
+                    http_host=host,
+                    http_port=port,
+                    read_only="voke run was started with --read-only" if read_only else None,
+                    per_plant_metrics=outcome.per_plant_metrics,
+                    per_connection_metrics=outcome.per_connection_metrics,
+                )
+                again = Replanner(files, lambda: command(files, keep.directory, bundle, first=False), seen)
+                run_forever(
+                    serve(
+                        options,
+                        drivers=exclusive(EndpointClaims("voke run")),
+                        beside=None if STDIN in files else again.run,
+                    )
+                )
+            finally:
+                shutil.rmtree(bundle, ignore_errors=True)  # it holds keys that are not the state's own
+    except (StateError, AddressInUseError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+
+
+def _plan_first(planning: list[str]) -> Outcome:
+    """Have the first bundle written, all of it or none.
+
+    Raises:
+        typer.Exit: something is wrong; it has been said.
+    """
+    child = subprocess.run(planning, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
+    try:
+        outcome = Outcome.parse(child.stdout)
+    except (ValueError, KeyError, TypeError):
+        typer.echo(f"planning ended with status {child.returncode}", err=True)
+        raise typer.Exit(1) from None
+    for _, text in outcome.problems:
+        typer.echo(text, err=True)
+    if outcome.failure:
+        typer.echo(outcome.failure, err=True)
+    if not outcome.ok:
+        raise typer.Exit(1)
+    return outcome

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
@@ -77,6 +77,8 @@ class BundleProblem:
     name: str
     message: str
     """For people; without material."""
+    kind: Literal["Plant", "DeviceProfile"] = "Plant"
+    """Of which the name is; ``profiles`` is all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,8 @@ def unpack(files: Mapping[str, bytes], previous: Bundle | None = None) -> Bundle
     """The bundle in ``files``; names that its manifest does not list are ignored.
 
     With ``previous``, files that have not changed since are not read again: their plants and profiles are the
-    very objects of ``previous``, and such files may be left out of ``files``.
+    very objects of ``previous``, and such files may be left out of ``files``. A profile that cannot be read is
+    still the one of ``previous``.
 
     Raises:
         BundleUnreadableError: the manifest is missing or broken, or its format is not one of :data:`FORMATS`.
@@ -170,11 +173,19 @@ def unpacking(files: Mapping[str, bytes], previous: Bundle | None = None) -> Gen
     if previous is not None and known(_PROFILES):
         profiles.update(previous.profiles)
     else:
-        with _reporting("profiles", unreadable):
-            for name, document in read(_PROFILES).items():
-                with _reporting(name, unreadable):
+        before_profiles = {} if previous is None else previous.profiles
+        documents: Mapping[str, Any] = dict.fromkeys(before_profiles)
+        with _reporting("profiles", unreadable, "DeviceProfile"):
+            documents = read(_PROFILES)
+        for name, document in documents.items():
+            if document is not None:
+                with _reporting(name, unreadable, "DeviceProfile"):
                     profiles[name] = _parse(DeviceProfile, document)
-                yield
+            if name not in profiles and name in before_profiles:
+                profiles[name] = before_profiles[name]
+            yield
+        if unreadable:
+            digests = {name: digest for name, digest in digests.items() if name != _PROFILES}
     before = {} if previous is None else {item.plant.metadata.name: item for item in previous.plants}
     same_authorities = known(_AUTHORITIES)
     for name in names:
@@ -286,11 +297,13 @@ def _read_plant(name: str, read: _Reader) -> BundlePlant:
 
 
 @contextmanager
-def _reporting(name: str, into: list[BundleProblem]) -> Iterator[None]:
+def _reporting(
+    name: str, into: list[BundleProblem], kind: Literal["Plant", "DeviceProfile"] = "Plant"
+) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        into.append(BundleProblem(name=name, message=_reason(error)))
+        into.append(BundleProblem(name=name, message=_reason(error), kind=kind))
 
 
 def _plant(item: BundlePlant) -> dict[str, Any]:

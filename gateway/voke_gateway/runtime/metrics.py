@@ -24,7 +24,8 @@ from prometheus_client.registry import Collector
 
 from voke_api.status import CredentialStatus
 from voke_gateway.outbox.store import Store
-from voke_gateway.plant.runner import PlantRunner
+from voke_gateway.plant.runner import PlantRunner, protocol_label
+from voke_gateway.runtime.totals import Totals
 from voke_gateway.stats import GatewayStats, Histogram, PlantStats
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,13 +47,18 @@ class GatewayCollector(Collector):
         self,
         *,
         sources: Callable[[], Iterable[Source]],
+        gone: Totals,
+        bundle: Callable[[], tuple[int | None, int]],
         store: Store,
         stats: GatewayStats,
         version: str,
         per_plant: bool,
         per_connection: bool,
     ) -> None:
+        """``gone``: counters of plants that are here no more; ``bundle``: its generation and its problems."""
         self._sources = sources
+        self._gone = gone
+        self._bundle = bundle
         self._store = store
         self._stats = stats
         self._version = version
@@ -66,62 +72,57 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily(
             f"{_PREFIX}_event_loop_lag_seconds", "How late the event loop last was.", self._stats.loop_lag
         )
-        yield from self._devices_side(sources)
-        yield from self._cloud_side(sources)
+        generation, problems = self._bundle()
+        if generation is not None:
+            yield GaugeMetricFamily(
+                f"{_PREFIX}_bundle_generation", "Generation of the bundle it works on.", generation
+            )
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_bundle_problems", "Plants and profiles that are not what the bundle says.", problems
+        )
+        totals = self._gone.copy()
+        for source in sources:
+            totals.add(source.runner, self._store.state(source.runner.plant.name))
+        yield from self._devices_side(sources, totals)
+        yield from self._cloud_side(sources, totals)
         yield from self._credentials(sources)
         if self._per_plant:
             yield from self._plants(sources)
         if self._per_connection:
             yield from _connections(sources)
 
-    def _devices_side(self, sources: list[Source]) -> Iterator[Metric]:
+    def _devices_side(self, sources: list[Source], totals: Totals) -> Iterator[Metric]:
         states: Counter[tuple[str, str]] = Counter()
-        polls: Counter[tuple[str, str]] = Counter()
-        late = 0
         for source in sources:
             for spec in source.runner.plant.connections:
-                protocol = "modbus-tcp" if spec.modbus_tcp else "other"
-                state = source.runner.connections[spec.name].state
-                states[protocol, "connected" if state.connected else "disconnected"] += 1
-                polls[protocol, "ok"] += state.requests - state.request_errors
-                polls[protocol, "error"] += state.request_errors
-                late += state.late_replies
+                connection = source.runner.connections.get(spec.name)
+                up = connection is not None and connection.state.connected
+                states[protocol_label(spec), "connected" if up else "disconnected"] += 1
         yield _gauges("connections", "PLC connections.", ("protocol", "state"), states)
-        yield _counters("polls", "Requests to PLCs.", ("protocol", "result"), polls)
+        yield _counters("polls", "Requests to PLCs.", ("protocol", "result"), totals.polls)
         yield CounterMetricFamily(
-            f"{_PREFIX}_late_replies", "Replies that came after their request had been given up.", late
+            f"{_PREFIX}_late_replies",
+            "Replies that came after their request had been given up.",
+            totals.late_replies,
         )
         yield _histogram(
             "poll_duration_seconds", "One pass over a connection's devices.", self._stats.poll_duration
         )
 
-    def _cloud_side(self, sources: list[Source]) -> Iterator[Metric]:
-        published: Counter[tuple[str, str]] = Counter()
-        dropped: Counter[tuple[str]] = Counter()
-        reconnects: Counter[tuple[str]] = Counter()
-        connected = in_flight = waiting = waiting_bytes = ignored = signed = 0
+    def _cloud_side(self, sources: list[Source], totals: Totals) -> Iterator[Metric]:
+        connected = in_flight = waiting = waiting_bytes = 0
         oldest: float | None = None
         for source in sources:
             stats, state = source.runner.stats, self._store.state(source.runner.plant.name)
-            published["1", "delivered"] += stats.delivered.total()
-            for code, count in stats.refused.items():
-                published["1", code] += count
-            for reason, count in stats.reconnects.items():
-                reconnects[(reason,)] += count
-            dropped[("quota",)] += state.dropped_quota
-            dropped[("age",)] += state.dropped_age
-            dropped[("quarantined",)] += state.quarantined
             connected += stats.connected
             in_flight += stats.in_flight
-            signed += stats.signed
-            ignored += stats.commands["ignored"]
             waiting += state.messages
             waiting_bytes += state.bytes
             if state.oldest_at is not None:
                 oldest = state.oldest_at if oldest is None else min(oldest, state.oldest_at)
         yield GaugeMetricFamily(f"{_PREFIX}_mqtt_connected", "MQTT sessions that are up.", connected)
-        yield _counters("mqtt_reconnects", "Sessions that ended, by reason.", ("reason",), reconnects)
-        yield _counters("messages_published", "PUBACKs, by result.", ("qos", "result"), published)
+        yield _counters("mqtt_reconnects", "Sessions that ended, by reason.", ("reason",), totals.reconnects)
+        yield _counters("messages_published", "PUBACKs, by result.", ("qos", "result"), totals.published)
         yield _histogram("publish_duration_seconds", "From socket to PUBACK.", self._stats.publish_duration)
         yield GaugeMetricFamily(f"{_PREFIX}_inflight_messages", "Messages awaiting a PUBACK.", in_flight)
         yield GaugeMetricFamily(f"{_PREFIX}_buffer_messages", "Messages not delivered yet.", waiting)
@@ -130,10 +131,11 @@ class GatewayCollector(Collector):
             yield GaugeMetricFamily(
                 f"{_PREFIX}_buffer_oldest_timestamp_seconds", "When the oldest of them was made.", oldest
             )
-        yield _counters("messages_dropped", "Messages lost, by reason.", ("reason",), dropped)
-        yield _counters("signatures", "Signatures made.", ("algorithm",), Counter({("hmac-sha256",): signed}))
+        yield _counters("messages_dropped", "Messages lost, by reason.", ("reason",), totals.dropped)
+        signed = Counter({("hmac-sha256",): totals.signed})
+        yield _counters("signatures", "Signatures made.", ("algorithm",), signed)
         yield CounterMetricFamily(
-            f"{_PREFIX}_signature_failures", "Commands without a valid signature.", ignored
+            f"{_PREFIX}_signature_failures", "Commands without a valid signature.", totals.commands_ignored
         )
 
     def _credentials(self, sources: list[Source]) -> Iterator[Metric]:

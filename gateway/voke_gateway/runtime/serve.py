@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
 
 import structlog
 
 from voke_gateway.clock import system_clock
+from voke_gateway.drivers.base import Drivers
 from voke_gateway.drivers.registry import DRIVERS
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Quota
+from voke_gateway.plant.supervise import supervise
 from voke_gateway.protocol.envelope import new_nonce
-from voke_gateway.runtime.gateway import VERSION, Assignment, Gateway
+from voke_gateway.runtime.bundle_reader import BundleReader
+from voke_gateway.runtime.bundle_source import BundleSource
+from voke_gateway.runtime.gateway import VERSION, Gateway
 from voke_gateway.runtime.http import HttpServer
+from voke_gateway.runtime.open_files import raise_limit, watch_limit
 from voke_gateway.uplink.mqtt import AiomqttConnector
 
 DRAIN: Final = 8.0
 """Seconds for ending passes, closing PLCs and delivering what was read."""
 
 log = structlog.get_logger()
+
+Part = Callable[[], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +40,22 @@ class Options:
 
     name: str
     """Name of the gateway, for status."""
+    bundle: Path
+    """Directory of the bundle, which is read again whenever it changes."""
     http_host: str
     http_port: int
     """0: a free one, which is logged."""
+    read_only: str | None = None
+    """Why no register may be written, whatever the bundle says; None: what the bundle allows."""
     quota: Quota = field(default_factory=Quota)
     per_plant_metrics: bool = True
     per_connection_metrics: bool = False
 
 
-async def serve(assignments: Iterable[Assignment], options: Options) -> None:
-    """Run the plants until SIGTERM or SIGINT, then drain.
+async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | None = None) -> None:
+    """Run the bundle's plants until SIGTERM or SIGINT, then drain.
+
+    ``beside`` runs along until then.
 
     Raises:
         AddressInUseError: the HTTP address cannot be listened on; nothing was started.
@@ -51,29 +64,43 @@ async def serve(assignments: Iterable[Assignment], options: Options) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    random = SystemRandom()
     gateway = Gateway(
         options.name,
-        drivers=DRIVERS,
+        drivers=drivers,
         connector=AiomqttConnector(),
         store=MemoryStore(options.quota, system_clock),
         wall_clock=system_clock,
-        random=SystemRandom(),
+        random=random,
         nonce=new_nonce,
         per_plant_metrics=options.per_plant_metrics,
         per_connection_metrics=options.per_connection_metrics,
     )
+    source = BundleSource(
+        options.bundle,
+        BundleReader(read_only=options.read_only),
+        take=gateway.apply,
+        trouble=gateway.report,
+    )
     server = HttpServer(gateway.routes())
     port = await server.start(options.http_host, options.http_port)
-    log.info(
-        "gateway started", version=VERSION, http=f"{options.http_host}:{port}", open_files=_raise_limit()
-    )
+    log.info("gateway started", version=VERSION, http=f"{options.http_host}:{port}", open_files=raise_limit())
+    parts: list[tuple[str, Part]] = [("bundle", source.watch), ("open files", watch_limit)]
+    if beside is not None:
+        parts.append(("files", beside))
+    tasks = [
+        loop.create_task(supervise(name, part, plant="", random=random), name=name) for name, part in parts
+    ]
     try:
-        gateway.start(assignments)
+        gateway.start()
         await stop.wait()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)  # a second signal ends the process at once
         log.info("gateway stopping", within=DRAIN)
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await gateway.stop(DRAIN)
         await server.close()
     log.info("gateway stopped")
@@ -87,12 +114,3 @@ def run_forever(main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(main)
     else:
         uvloop.run(main)
-
-
-def _raise_limit() -> int:
-    """Allow as many open files as the system lets us: two per PLC and plant are soon a thousand."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft

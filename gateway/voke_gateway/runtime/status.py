@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
@@ -26,15 +27,20 @@ from voke_gateway.plant.runner import PlantRunner
 
 
 def plant_status(
-    runner: PlantRunner, store: Store, credentials: Iterable[CredentialStatus], *, stopping: bool
+    runner: PlantRunner,
+    store: Store,
+    credentials: Iterable[CredentialStatus],
+    *,
+    stopping: bool,
+    problem: str = "",
 ) -> PlantStatus:
-    """One plant, as it is now."""
+    """One plant, as it is now. ``problem``: why it is not as its bundle says."""
     plant, stats, waiting = runner.plant, runner.stats, store.state(runner.plant.name)
-    running = "Stopping" if stopping else "Running"
     return PlantStatus(
         name=plant.name,
         plant_id=plant.plant_id,
-        state="Suspended" if plant.suspend else running,
+        state=_state(plant, stopping=stopping, problem=problem),
+        message=f"{problem}; the last good version runs on" if problem else "",
         read_only=plant.read_only,
         session=SessionStatus(
             connected=stats.connected,
@@ -72,12 +78,23 @@ def plant_status(
     )
 
 
+def _state(
+    plant: ResolvedPlant, *, stopping: bool, problem: str
+) -> Literal["Running", "Suspended", "Stopping", "Invalid"]:
+    if stopping:
+        return "Stopping"
+    if problem:
+        return "Invalid"
+    return "Suspended" if plant.suspend else "Running"
+
+
 def _devices(runner: PlantRunner) -> tuple[DeviceStatus, ...]:
     never = DeviceState()
     found = []
     for device in runner.plant.devices:
-        connection = runner.connections[device.connection]
-        state = connection.state.devices.get(device.external_id, never)
+        connection = runner.connections.get(device.connection)
+        known = connection.state.devices if connection is not None else {}
+        state = known.get(device.external_id, never)
         found.append(
             DeviceStatus(
                 external_id=device.external_id,

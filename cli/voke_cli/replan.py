@@ -1,0 +1,93 @@
+"""Plans anew whenever a source file changes, while the gateway runs."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from voke_cli.plan_bundle import Outcome
+from voke_cli.watch import Fingerprint, fingerprint
+from voke_gateway.runtime.slices import in_slices
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the files; more if a look takes long."""
+SHARE: Final = 0.01
+"""Most of the time that is spent on looking."""
+
+log = structlog.get_logger()
+
+
+class Replanner:
+    """Looks at ``paths`` and runs ``command`` when they have changed and are still again."""
+
+    def __init__(
+        self, paths: Sequence[Path], command: Callable[[], Sequence[str]], seen: Fingerprint
+    ) -> None:
+        """``seen``: the files as they were just before they were planned first."""
+        self._paths = paths
+        self._command = command
+        self._planned = seen
+        self._said: frozenset[tuple[str, str]] = frozenset()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        loop = asyncio.get_running_loop()
+        last = self._planned
+        while True:
+            began = loop.time()
+            now = await in_slices(fingerprint(self._paths))
+            if now != self._planned and now == last:
+                # Twice the same: nobody is in the middle of writing.
+                self._planned = now
+                await self._plan()
+            last = now
+            await asyncio.sleep(max(LOOK_EVERY, (loop.time() - began) / SHARE))
+
+    async def _plan(self) -> None:
+        self._tell(await _outcome(self._command()))
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Log what is wrong, once."""
+        problems = frozenset(outcome.problems)
+        if outcome.failure:
+            log.error("files could not be planned", problem=outcome.failure)
+            return
+        for severity, text in outcome.problems:
+            if (severity, text) not in self._said:
+                (log.error if severity == "error" else log.warning)("problem in files", problem=text)
+        if self._said and not problems:
+            log.info("files are without problems again")
+        self._said = problems
+        log.info("files planned anew", problems=len(problems))
+
+
+async def _outcome(command: Sequence[str]) -> Outcome:
+    """Run the child to its end; in a session of its own, so that Ctrl-C is for the gateway alone.
+
+    Popen starts it by vfork, which a large heap does not slow down.
+    """
+    loop = asyncio.get_running_loop()
+    output = asyncio.StreamReader()
+    child = subprocess.Popen(  # noqa: ASYNC220, S603 - returns at once; the command is our own
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), child.stdout
+        )
+        said = await output.read()
+        transport.close()
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        status = child.wait()
+    try:
+        return Outcome.parse(said)
+    except (ValueError, KeyError, TypeError):
+        return Outcome(ok=False, failure=f"the planning process ended with status {status}")
