@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
+
+from voke_gateway.names import resolve
 
 _SHARED: Final = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - both parties must look in the same place
 _LONGEST_NAME: Final = 200
@@ -135,10 +136,10 @@ async def _addresses(host: str, port: int, within: float) -> list[str]:
         return [_endpoint(str(ip_address(host)), port)]
     try:
         async with asyncio.timeout(within):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):
+            found = await resolve(host)
+    except (OSError, TimeoutError):
         return [_endpoint(host.lower(), port)]
-    return sorted({_endpoint(str(place[0]), port) for *_, place in found})
+    return sorted({_endpoint(str(place[0]), port) for _, place in found})
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -1,8 +1,7 @@
 """From host and port to a verified TLS socket, without blocking the event loop.
 
 The socket is non-blocking throughout, so a broker that does not answer holds no thread: any number of
-connects may hang without slowing the others, and cancelling one closes its socket at once. Only name
-resolution has no asynchronous form; each host in question gets one short-lived thread.
+connects may hang without slowing the others, and cancelling one closes its socket at once.
 
 What a handshake computes takes 1–3 ms. When a fleet reconnects, one such slice runs per turn of the event
 loop: polling goes on in between.
@@ -15,26 +14,21 @@ import errno
 import os
 import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import Any
 
+from voke_gateway.names import AddressInfo, resolve
 from voke_gateway.uplink.session import ConnectFailedError
 from voke_gateway.uplink.tls import handshake_problem
 
-_LOOKUP_KEPT = 5.0  # seconds; well below the life of any DNS answer that matters
-
 _Address = tuple[Any, ...]
-_AddressInfo = tuple[socket.AddressFamily, _Address]
 
 
 class Dialler:
     """Opens TLS connections."""
 
     def __init__(self) -> None:
-        self._lookups: dict[str, asyncio.Future[list[_AddressInfo]]] = {}
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -53,7 +47,7 @@ class Dialler:
             ConnectFailedError: with cause and remedy.
         """
         async with within(deadline, f"the name {host} did not resolve in time: check DNS"):
-            addresses = await self._resolve(host)
+            addresses = await _resolve(host)
         raw = await _connect(host, port, addresses, deadline)
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -84,28 +78,6 @@ class Dialler:
             except ssl.SSLWantWriteError:
                 await _writable(wrapped)
 
-    async def _resolve(self, host: str) -> list[_AddressInfo]:
-        lookup = self._lookups.get(host)
-        if lookup is None:
-            lookup = self._lookups[host] = asyncio.get_running_loop().create_future()
-            lookup.add_done_callback(partial(self._keep, host))
-            threading.Thread(
-                target=_look_up, args=(host, lookup), name=f"resolve-{host}", daemon=True
-            ).start()
-        try:
-            return await asyncio.shield(lookup)
-        except OSError as error:
-            raise ConnectFailedError(
-                f"the name {host} does not resolve ({error.strerror or error}): check spec.voke.host and DNS"
-            ) from error
-
-    def _keep(self, host: str, lookup: asyncio.Future[list[_AddressInfo]]) -> None:
-        """A fleet that reconnects asks once; a failure, which may have nobody waiting any more, is not kept."""
-        if lookup.cancelled() or lookup.exception():
-            del self._lookups[host]
-        else:
-            lookup.get_loop().call_later(_LOOKUP_KEPT, self._lookups.pop, host, None)
-
 
 @asynccontextmanager
 async def within(deadline: float, problem: str) -> AsyncIterator[None]:
@@ -119,32 +91,16 @@ async def within(deadline: float, problem: str) -> AsyncIterator[None]:
         raise ConnectFailedError(problem) from None
 
 
-def _look_up(host: str, lookup: asyncio.Future[list[_AddressInfo]]) -> None:
-    found = _addresses(host)
-
-    def finish() -> None:
-        if lookup.done():
-            return
-        if isinstance(found, OSError):
-            lookup.set_exception(found)
-        else:
-            lookup.set_result(found)
-
-    with suppress(RuntimeError):  # the loop was closed meanwhile
-        lookup.get_loop().call_soon_threadsafe(finish)
-
-
-def _addresses(host: str) -> list[_AddressInfo] | OSError:
+async def _resolve(host: str) -> list[AddressInfo]:
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return await resolve(host)
     except OSError as error:
-        return error
-    except UnicodeError:
-        return OSError(errno.EINVAL, "not a host name")
-    return [(family, address) for family, _, _, _, address in found]
+        raise ConnectFailedError(
+            f"the name {host} does not resolve ({error.strerror or error}): check spec.voke.host and DNS"
+        ) from error
 
 
-async def _connect(host: str, port: int, addresses: list[_AddressInfo], deadline: float) -> socket.socket:
+async def _connect(host: str, port: int, addresses: list[AddressInfo], deadline: float) -> socket.socket:
     """Try one address after the other; each gets its share of the time that is left."""
     loop = asyncio.get_running_loop()
     failure: OSError | None = None

@@ -7,10 +7,11 @@ the right reply behind late ones (``tests/gateway/drivers/modbus/test_pymodbus_c
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
-from collections.abc import Callable
-from typing import Self, cast
+from collections.abc import Callable, Sequence
+from typing import Self, TypeVar, cast
 
 from voke_gateway.drivers.base import FaultKind
 from voke_gateway.drivers.modbus.frames import (
@@ -24,6 +25,9 @@ from voke_gateway.drivers.modbus.frames import (
     Request,
     payload,
 )
+from voke_gateway.names import AddressInfo, resolve
+
+_C = TypeVar("_C", bound=asyncio.Protocol)
 
 _LAST_TRANSACTION = 0xFFFF
 
@@ -70,18 +74,16 @@ class Client(asyncio.Protocol):
         Raises:
             NotSentError: no connection after ``within`` seconds; says why.
         """
-        loop = asyncio.get_running_loop()
         place = f"{host}:{port}"
         try:
             async with asyncio.timeout(within):
-                _, client = await loop.create_connection(lambda: cls(late=late, lost=lost), host, port)
+                return await _connect(await resolve(host), port, lambda: cls(late=late, lost=lost))
         except TimeoutError:
             raise NotSentError(f"cannot connect to {place}: no answer in {within:g} s") from None
-        except (socket.gaierror, UnicodeError) as error:
+        except socket.gaierror as error:
             raise NotSentError(f"cannot resolve {host}: {_reason(error)}") from None
         except OSError as error:
             raise NotSentError(f"cannot connect to {place}: {_reason(error)}") from None
-        return client
 
     @property
     def open(self) -> bool:
@@ -177,6 +179,21 @@ class Client(asyncio.Protocol):
         if self._transport is not None:
             self._end = self._end or reason
             self._transport.abort()
+
+
+async def _connect(addresses: Sequence[AddressInfo], port: int, client: Callable[[], _C]) -> _C:
+    """The first of ``addresses`` that takes a connection."""
+    loop = asyncio.get_running_loop()
+    failure: OSError | None = None
+    for _, (address, _, *scope) in addresses:
+        where = f"{address}%{scope[1]}" if scope and scope[1] else address
+        try:
+            _, connected = await loop.create_connection(client, where, port)
+        except OSError as error:
+            failure = error
+        else:
+            return connected
+    raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
 
 def _reason(error: Exception) -> str:
