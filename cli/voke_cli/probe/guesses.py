@@ -15,13 +15,14 @@ from voke_cli.probe.limits import limit_guesses, limit_questions
 from voke_cli.probe.places import is_odd, place_guesses, words_of
 from voke_cli.probe.places import questions as place_questions
 from voke_cli.probe.readings import reading_guesses
-from voke_gateway.drivers.base import Fault
 from voke_gateway.drivers.modbus.look import Words
 
 MOST: Final = 2
 """Guesses for one point or one device."""
 _FAR_BEHIND: Final = 1.0
 """A second guess that scores so much less than the first is not worth reading."""
+_ORDERS: Final = {"word-order", "byte-order", "word-and-byte-order"}
+_SEVERAL: Final = 3
 MOST_QUESTIONS: Final = 40
 """Extra reads for one device."""
 
@@ -49,6 +50,7 @@ def guess(facts: DeviceFacts) -> Guesses:
     if facts.silent is not None:
         return Guesses(_best(limit_guesses(facts)), {})
     shared, single = place_guesses(facts)
+    odd: set[str] = set()
     for item in facts.items():
         if is_odd(facts, item):
             point, words = facts.point(item.key), words_of(facts, item)
@@ -56,6 +58,8 @@ def guess(facts: DeviceFacts) -> Guesses:
             if point is not None and words is not None and value is not None:
                 found = reading_guesses(point, words, value, beyond=_beyond(facts, item.key))
                 single[item.key] = [*single.get(item.key, ()), *found]
+                odd.add(item.key)
+    shared = _with_orders(shared, single, odd)
     explained = {change.field for each in shared for change in each.changes if change.target == "point"}
     if any(change.target == "device" for each in shared for change in each.changes):
         explained |= set(single)
@@ -65,6 +69,30 @@ def guess(facts: DeviceFacts) -> Guesses:
         if key not in explained and found
     }
     return Guesses(_best([*shared, *limit_guesses(facts)]), points)
+
+
+def _with_orders(shared: list[Guess], single: dict[str, list[Guess]], odd: set[str]) -> list[Guess]:
+    """One guess for the device where one order of words or bytes is the best guess for several points.
+
+    If it is for all that are odd, then it is not the addresses: of values that follow each other, half of one
+    and half of the next make a plausible value, too.
+    """
+    alike: dict[tuple[str, str], list[tuple[str, Guess]]] = {}
+    for key in odd:
+        best = max(single[key], key=lambda each: each.score, default=None)
+        if best is not None and best.kind in _ORDERS:
+            alike.setdefault((best.kind, str(best.changes[0].keys)), []).append((key, best))
+    for found in alike.values():
+        if len(found) < _SEVERAL:
+            continue
+        found.sort(key=lambda each: each[0])
+        first, best = found[0]
+        if len(found) == len(odd):
+            shared = [each for each in shared if each.kind != "off-by-one"]
+        evidence = f"{best.evidence} in {first}; {len(found)} of {len(odd)} odd values would be plausible"
+        changes = tuple(change for _, each in found for change in each.changes)
+        shared.append(Guess(best.kind, evidence, changes, best.score + 1))
+    return shared
 
 
 def _best(found: Iterable[Guess]) -> tuple[Guess, ...]:
@@ -82,10 +110,3 @@ def _beyond(facts: DeviceFacts, key: str) -> Words:
             break
         words.append(word)
     return tuple(words)
-
-
-def fault_of(facts: DeviceFacts) -> Fault | None:
-    """Why nothing of the device was read, if nothing was."""
-    if facts.values or facts.mask is not None:
-        return None
-    return facts.silent or next(iter(facts.faults.values()), None)

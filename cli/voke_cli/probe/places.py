@@ -248,8 +248,8 @@ def _findings(facts: DeviceFacts, item: Item) -> Iterator[_Found]:
             continue
         if verdict is Verdict.IMPOSSIBLE or (not refused and verdict is not Verdict.TYPICAL):
             continue
-        if not refused and there.kind in {"off-by-one", "type"} and item.count == 1:
-            continue  # in one register nearly anything looks right
+        if not refused and there.kind in {"off-by-one", "type"}:
+            continue  # at a neighbour's registers much looks right; see _shift
         weight = {Verdict.TYPICAL: 2.0, Verdict.POSSIBLE: 0.8 if any(words) else 0.3}[verdict]
         if there.kind == "base-address" and _marked(facts.words):
             weight += 1.5

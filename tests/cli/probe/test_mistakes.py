@@ -68,6 +68,18 @@ def _only(**tables: Any) -> Callable[[], Unit]:
     return lambda: Unit(Bank(**{name: make() for name, make in tables.items()}))
 
 
+def _voltages(word_order: str, by: int = 0) -> list[Json]:
+    point = {"table": "input", "type": "float32", "wordOrder": word_order, "unit": "V"}
+    return [point | {"field": f"u{n}", "address": 40 + 2 * n + by} for n in range(6)]
+
+
+def _row() -> Unit:
+    table = Registers(13, first=40)
+    for n in range(6):
+        table.put(40 + 2 * n, "float32", 229.3 + 0.7 * n)
+    return Unit(Bank(input=table))
+
+
 def _swapped_text() -> Unit:
     unit = meter()
     assert unit.bank.input is not None
@@ -206,6 +218,10 @@ MISTAKES = [
     _wrong("a discrete input declared as a coil", "running", "table", {"table": "discrete"}, {},
         unit=lambda: Unit(Bank(input=registers(), discrete=_on(7)))),
     _wrong("one address of 40001 style", "currentA", "data-sheet-address", {"address": 42}, {"address": 30043}),
+    Mistake("word order of a whole device, value after value", device(_voltages("little")), "M1", "word-order",
+        {"wordOrder": "big"}, unit=_row),
+    Mistake("value after value, all addresses one too high", device(_voltages("big", 1)), "M1", "off-by-one",
+        {"address": 40}, unit=_row),
     Mistake("all addresses one too high", device(shifted(1)), "M1", "off-by-one", {"address": 40}),
     Mistake("all addresses one too low", device(shifted(-1)), "M1", "off-by-one", {"address": 40}),
     Mistake(
