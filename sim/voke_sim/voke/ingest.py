@@ -76,6 +76,8 @@ class Ingest:
         self._recent: deque[int] = deque(maxlen=_REDELIVERABLE)
         self._changed = asyncio.Event()
         judge.on_batch = self._announce
+        self.on_judged: Callable[[str, bytes, Verdict], None] = lambda _topic, _payload, _verdict: None
+        """Called with each message and the judge's verdict on it."""
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -208,6 +210,7 @@ class Ingest:
             )
 
     def _judged(self, topic: str, payload: bytes, received_at: float, verdict: Verdict) -> None:
+        self.on_judged(topic, payload, verdict)
         if verdict.reason is None and verdict.plant_id is not None and verdict.kind is not None:
             self._records.accept(
                 Accepted(
