@@ -22,7 +22,7 @@ from voke_cli.watch import SUFFIXES
 from voke_cli.yaml_json import YamlDocument, YamlFault, read_yaml
 
 STDIN: Final = "-"
-_MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

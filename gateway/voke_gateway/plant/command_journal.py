@@ -35,45 +35,60 @@ class Journal(Protocol):
     def latest(self, cmd_id: str) -> Answer | None:
         """The latest answer, or None if the command is new."""
 
-    async def record(self, cmd_id: str, answer: Answer, now: float) -> None:
-        """Return once the answer survives what the journal survives. A terminal answer never changes."""
+    async def record(
+        self, cmd_id: str, answer: Answer, *, now: float, signed_at: float, stale_before: float
+    ) -> None:
+        """Return once the answer survives what the journal survives. A terminal answer never changes.
+
+        All times are wall clock; a command signed before ``stale_before`` is refused by its age, so that its
+        answer may be forgotten.
+        """
 
 
 class MemoryJournal:
     """A journal that lasts as long as the process."""
 
     def __init__(self, knows_since: float, *, keep: float = 30 * 86_400.0, limit: int = 10_000) -> None:
+        """``keep`` in seconds. Beyond ``limit`` answers go early, but never while a replay would be carried out."""
         self._knows_since = knows_since
         self._keep = keep
         self._limit = limit
-        self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
+        self._answers: OrderedDict[str, _Held] = OrderedDict()
 
     @property
     def knows_since(self) -> float:
-        """Its making, or later if answers had to be forgotten before their time."""
+        """Its making."""
         return self._knows_since
 
     def latest(self, cmd_id: str) -> Answer | None:
         """The latest answer, or None if the command is new (or was forgotten)."""
         held = self._answers.get(cmd_id)
-        return held[1] if held else None
+        return held.answer if held else None
 
-    async def record(self, cmd_id: str, answer: Answer, now: float) -> None:
-        """Keep the answer; the oldest are forgotten after ``keep`` seconds or beyond ``limit``.
+    async def record(
+        self, cmd_id: str, answer: Answer, *, now: float, signed_at: float, stale_before: float
+    ) -> None:
+        """Keep the answer, and forget old ones.
 
         Raises:
             ValueError: the command has another terminal answer already.
         """
         held = self._answers.pop(cmd_id, None)
-        if held is not None and held[1].terminal and held[1] != answer:
+        if held is not None and held.answer.terminal and held.answer != answer:
             self._answers[cmd_id] = held
             raise ValueError("a terminal answer never changes")
-        self._answers[cmd_id] = (now, answer)
+        self._answers[cmd_id] = _Held(answer, now, signed_at)
         while True:
-            oldest_id = next(iter(self._answers))
-            recorded_at, oldest = self._answers[oldest_id]
-            if recorded_at > now - self._keep:
-                if len(self._answers) <= self._limit or not oldest.terminal:
-                    return
-                self._knows_since = max(self._knows_since, recorded_at)
+            oldest_id, oldest = next(iter(self._answers.items()))
+            expired = oldest.recorded_at <= now - self._keep
+            crowded_out = len(self._answers) > self._limit and oldest.answer.terminal
+            if not (expired or crowded_out) or oldest.signed_at >= stale_before:
+                return
             del self._answers[oldest_id]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    answer: Answer
+    recorded_at: float
+    signed_at: float

@@ -26,7 +26,7 @@ class Err(StrEnum):
     STALE = "STALE"
     """Older than commandMaxAge, or older than this gateway's memory of past commands."""
     NOT_YET_VALID = "NOT_YET_VALID"
-    """From the future, by more than commandMaxAge: one of the two clocks is wrong."""
+    """From the future, by more than Voke's replay window: one of the two clocks is wrong."""
     UNKNOWN_COMMAND = "UNKNOWN_COMMAND"
     """The Plant declares no such command."""
     WRITES_DISABLED = "WRITES_DISABLED"

@@ -8,6 +8,7 @@ write in the order of their arrival; waiting for a confirmation holds nobody up.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,6 +39,8 @@ MAX_UNDER_WAY: Final = 64
 """Commands of one plant that may be under way at once."""
 READ_BACK_EVERY: Final = 0.2
 """Seconds between two looks at a value that has not appeared yet."""
+SAY_IGNORED_EVERY: Final = 60.0
+"""Seconds between two log lines about messages without a valid signature."""
 MAX_MESSAGE: Final = 200
 """Characters of an acknowledgement's msg."""
 
@@ -78,6 +81,7 @@ class Commands:
         self._open.set()
         self._last_writer: dict[tuple[str, str], str] = {}
         self._stopping = False
+        self._said_ignored_at = -math.inf
         self._log = log.bind(plant=plant.name)
 
     def receive(self, inbound: Inbound) -> None:
@@ -137,8 +141,7 @@ class Commands:
     async def _handle(self, inbound: Inbound) -> None:
         message = self._verified(inbound.payload)
         if message is None:
-            self._stats.commands["ignored"] += 1
-            self._log.warning("command ignored", reason="no valid signature")
+            self._ignored()
             inbound.acknowledge()
             return
         async with self._intake:
@@ -151,6 +154,15 @@ class Commands:
             return
         self._put_latest(message)
         await self._carry_out(message)
+
+    def _ignored(self) -> None:
+        """Count a message without a valid signature, and say so once a minute at most."""
+        self._stats.commands["ignored"] += 1
+        now = self._wall_clock()
+        if abs(now - self._said_ignored_at) >= SAY_IGNORED_EVERY:
+            self._said_ignored_at = now
+            total = self._stats.commands["ignored"]
+            self._log.warning("command ignored", reason="no valid signature", ignored_so_far=total)
 
     def _verified(self, payload: bytes) -> CommandMessage | None:
         try:
@@ -219,7 +231,7 @@ class Commands:
             raise CommandRefusedError(Err.STALE, f"signed {age:.0f} s ago, at most {limit:.0f} s is taken")
         if message.ts / 1000 < self._journal.knows_since:
             raise CommandRefusedError(Err.STALE, "signed before this gateway's memory of commands begins")
-        if age < -limit:
+        if age < -self._plant.voke.replay_window:
             raise CommandRefusedError(Err.NOT_YET_VALID, f"signed {-age:.0f} s in the future")
 
     def _validated(self, message: CommandMessage) -> tuple[Step, ...]:
@@ -325,7 +337,14 @@ class Commands:
             content["err"] = err.value
         if msg:
             content["msg"] = msg[:MAX_MESSAGE]
-        await self._journal.record(message.cmd_id, Answer(st, canonical(content)), self._wall_clock())
+        now = self._wall_clock()
+        await self._journal.record(
+            message.cmd_id,
+            Answer(st, canonical(content)),
+            now=now,
+            signed_at=message.ts / 1000,
+            stale_before=now - self._plant.command_max_age,
+        )
 
     def _put_latest(self, message: CommandMessage) -> None:
         answer = self._journal.latest(message.cmd_id)

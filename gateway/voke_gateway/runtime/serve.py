@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
     Raises:
         AddressInUseError: the HTTP address cannot be listened on; nothing was started.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every key
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -230,12 +230,44 @@ async def test_duplicates_that_arrive_together_are_carried_out_once() -> None:
 async def test_a_stale_command_and_one_from_the_future_are_refused() -> None:
     site = Site()
     old = site.order("HOLD", {}, age=301)
-    future = site.order("HOLD", {}, age=-301)
+    future = site.order("HOLD", {}, age=-31)
+    slightly_ahead = site.order("HOLD", {}, age=-29)
     fresh = site.order("HOLD", {}, age=299)
     await asyncio.sleep(1)
     assert site.answer(old)["err"] == "STALE"
     assert site.answer(future)["err"] == "NOT_YET_VALID"
     assert site.answer(fresh)["st"] == "COMPLETED"
+    assert site.answer(slightly_ahead)["st"] == "COMPLETED"
+
+
+@on_virtual_time
+async def test_a_flood_of_commands_makes_none_be_forgotten_while_it_could_be_replayed() -> None:
+    site = Site()
+    journal = MemoryJournal(EPOCH, limit=10)
+    site.commands = Commands(
+        site.plant,
+        Signer(PLANT_ID, KEY),
+        site.plcs.connections,
+        put=site._put,
+        stats=site.stats,
+        wall_clock=wall_clock,
+        writes_stopped=lambda: False,
+        journal=journal,
+    )
+    site.order("HOLD", {}, cmd_id="first", age=-20)
+    await asyncio.sleep(1)
+    for number in range(30):
+        site.order("HOLD", {}, cmd_id=f"flood-{number}")
+        await asyncio.sleep(0.1)
+    writes = len(site.plc.writes)
+    site.order("HOLD", {}, cmd_id="first")
+    await asyncio.sleep(1)
+    assert len(site.plc.writes) == writes, "a replay is answered, not carried out"
+    await asyncio.sleep(400)
+    for number in range(30):
+        site.order("HOLD", {}, cmd_id=f"later-{number}")
+        await asyncio.sleep(0.1)
+    assert journal.latest("first") is None, "too old to be replayed, and crowded out"
 
 
 @on_virtual_time
