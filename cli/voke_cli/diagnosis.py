@@ -25,6 +25,10 @@ _SUFFIXES: Final = {"commands": "command", "commands/ack": "ack", "alarms": "ala
 _OPEN: Final = ("info", "status", "config")
 """Topics whose content no page of Voke's describes (protocol §2)."""
 _TEXT_SHOWN: Final = 400
+_DEEPEST: Final = 64
+"""Levels of nesting; no message has a tenth of it."""
+_WORTH_EXPLAINING: Final = 4 * MAX_BYTES
+"""Bytes; larger payloads are refused anyway, and each text that is tried would take long."""
 _NOT_JSON: Final = (
     (r"\bNaN\b|\bInfinity\b", "NaN and Infinity are not JSON; leave such a value out"),
     (r"'\w+'\s*:", "JSON has double quotes; this looks like a Python dict that was printed"),
@@ -219,7 +223,18 @@ def _json(payload: bytes) -> tuple[dict[str, Any] | None, list[Finding]]:
         return None, [_refused(Check.JSON, "; ".join([f"not JSON: {error}", *hints[:1]]))]
     if not isinstance(document, dict):
         return None, [_refused(Check.JSON, f"a message is a JSON object, not {shown(document)}")]
+    if _depth(document) > _DEEPEST:
+        return None, [_refused(Check.JSON, f"nested deeper than {_DEEPEST} levels, as no message is")]
     return document, [_ok(Check.JSON, "a JSON object")]
+
+
+def _depth(value: Any) -> int:
+    """Objects and arrays inside each other; without recursion, for there may be hundreds."""
+    level, depth = [value], 0
+    while level := [each for each in level if isinstance(each, dict | list) and each]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _envelope(kind: MessageKind, document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -245,6 +260,9 @@ def _signature(message: Signed, document: Mapping[str, Any]) -> Finding:
     sig = str(document["sig"])
     if _verifies(message.kind, document, message.plant_id, message.key, sig):
         return _ok(Check.SIGNATURE, "right")
+    if len(message.text) > _WORTH_EXPLAINING:
+        said = "does not fit; the message is too large to look for the reason"
+        return Finding(Check.SIGNATURE, Outcome.REFUSED, said, ("unknown",))
     explanation = explain(message, sig)
     if explanation.mistakes:
         names = tuple(dict.fromkeys(mistake.name for mistake in explanation.mistakes))

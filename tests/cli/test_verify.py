@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from tests.support.plants import battery_document
@@ -137,6 +139,28 @@ def test_what_is_not_json_is_said_with_the_likely_reason(payload: bytes, said: s
     diagnosis = about(payload, f"cpi/{PLANT}/telemetry")
     assert not diagnosis.accepted
     assert [said in each for each in complaints(diagnosis)] == [True]
+
+
+@pytest.mark.parametrize("depth", [70, 400, 600])
+def test_deep_nesting_is_refused_and_no_crash(depth: int) -> None:
+    payload = b'{"devices":' + b"[" * depth + b"]" * depth + b',"sig":"x","ts":1}'
+    (said,) = complaints(about(payload, f"cpi/{PLANT}/telemetry"))
+    assert said.startswith("json: "), said
+
+
+def test_a_huge_message_is_refused_without_trying_every_mistake() -> None:
+    devices = [METER | {"externalId": f"M{number}"} for number in range(5000)]
+    payload = json.dumps({"ts": TS, "n": "0123456789abcdef", "sig": "0" * 64, "devices": devices}).encode()
+    found = complaints(about(payload, f"cpi/{PLANT}/telemetry"))
+    assert [said.split(":")[0] for said in found] == ["size", "signature"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_no_input_crashes_it(junk: bytes) -> None:
+    for text in (junk, b"cpi/a/telemetry " + junk, b'cpi/a/ack {"sig":"x",' + junk):
+        for message in captured(text):
+            assert not about(message.payload, message.topic).accepted
 
 
 def test_a_message_of_more_than_8192_bytes_is_too_large() -> None:

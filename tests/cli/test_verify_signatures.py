@@ -291,7 +291,7 @@ def test_outcomes_are_words_for_scripts() -> None:
     assert {str(outcome) for outcome in Outcome} == {"ok", "refused", "warning", "unchecked"}
 
 
-def test_giving_up_takes_a_moment_and_not_minutes() -> None:
+def test_giving_up_on_a_full_message_says_so() -> None:
     devices = [
         {"type": "METER", "externalId": f"M{i}", "values": {"žu": 231.5, "p/q": 1e-7, "r": 12.0}}
         for i in range(80)
