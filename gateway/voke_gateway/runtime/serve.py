@@ -22,6 +22,7 @@ from voke_gateway.plant.supervise import supervise
 from voke_gateway.protocol.envelope import new_nonce
 from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.bundle_source import BundleSource
+from voke_gateway.runtime.garbage import spare_what_stays
 from voke_gateway.runtime.gateway import VERSION, Gateway
 from voke_gateway.runtime.http import HttpServer
 from voke_gateway.runtime.open_files import raise_limit, watch_limit
@@ -109,10 +110,15 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
 
 
 def run_forever(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` on uvloop where there is one, else on asyncio's own loop."""
+    """Run ``main`` as the only thing this process does: on uvloop where there is one, else on asyncio's loop."""
+
+    async def run() -> None:
+        spare_what_stays()
+        await main
+
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main)
+        asyncio.run(run())
     else:
-        uvloop.run(main)
+        uvloop.run(run())
