@@ -106,27 +106,38 @@ _DOCUMENT = {
 }
 
 
-def calibrate(core: int, *, seconds: float = 0.3) -> float:
-    """Turns of a fixed loop per second of CPU time on ``core``: what the other figures are compared with.
+class Calibration:
+    """How fast a core is: turns of a fixed loop per second of CPU time, sampled while others use the core too.
 
-    It does what a gateway does – objects, text, hashes – with the standard library and orjson only.
+    The loop does what a gateway does – objects, text, hashes – with the standard library and orjson only. A
+    virtual machine's speed changes from one second to the next, so only many samples taken during a
+    measurement say anything about it. A sample takes 1–2 ms.
     """
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    gc.disable()  # its cost would depend on what else this process holds
-    try:
-        best = 0.0
-        for _ in range(3):
-            turns, started = 0, time.process_time()
-            while (spent := time.process_time() - started) < seconds / 3:
-                for _ in range(10):
-                    _turn()
-                turns += 10
-            best = max(best, turns / spent)
-        return best
-    finally:
-        gc.enable()
-        os.sched_setaffinity(0, before)
+
+    def __init__(self, core: int) -> None:
+        self._core = {core}
+        self._turns = 0
+        self._spent = 0.0
+
+    def sample(self, turns: int = 25) -> None:
+        """Run the loop on the core; the calling thread goes back to where it was."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self._core)
+        gc.disable()  # its cost would depend on what else this process holds
+        try:
+            started = time.thread_time()
+            for _ in range(turns):
+                _turn()
+            self._spent += time.thread_time() - started
+            self._turns += turns
+        finally:
+            gc.enable()
+            os.sched_setaffinity(0, before)
+
+    @property
+    def speed(self) -> float:
+        """Turns per second over all samples."""
+        return self._turns / self._spent if self._spent else 0.0
 
 
 def _turn() -> None:

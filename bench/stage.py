@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.fleet import PER_FARM, Plant, make_fleet, plant_document, write_documents
-from bench.machine import Cores, Usage, busy, calibrate, usage
+from bench.machine import Calibration, Cores, Usage, busy, usage
 from bench.subject import GATEWAY, Running, Subject, run
 from bench.subscriber import Subscriber
 from bench.verify import Counted, Verifier
@@ -23,6 +23,8 @@ from voke_sim.plc.farm import farm_process
 
 GRACE = 2.0
 """Seconds that a poll's message may take to arrive and still count."""
+SAMPLE_EVERY = 0.25
+"""Seconds between two looks at the core's speed, which take less than a hundredth of it."""
 SETTLE = 2.0
 """Seconds without stale messages before the first window: the backlog of the start has been delivered."""
 SETTLE_WITHIN = 45.0
@@ -67,7 +69,7 @@ class Window:
     strangers: float
     """Cores' worth of time that went to processes which are no part of the measurement, on both cores."""
     calibration: float
-    """Turns of the calibrating loop per CPU second on the gateway's core, around the window."""
+    """Turns of the calibrating loop per CPU second on the gateway's core, sampled all along."""
 
     @property
     def polls_per_second(self) -> float:
@@ -115,14 +117,12 @@ class Stage:
 
         ``without``: a plant whose polls are not counted.
         """
-        calibration = calibrate(self.cores.gateway)
-        await asyncio.sleep(0.2)
         self._check()
         self._verifier.begin()
         begin = time.time()
         started = time.monotonic()
         first, other, own = self._usages(), busy(self.cores.others), busy(self.cores.gateway)
-        await asyncio.sleep(seconds)
+        calibration = await self._sampled(started + seconds)
         last, other, own = (
             self._usages(),
             busy(self.cores.others) - other,
@@ -131,7 +131,6 @@ class Stage:
         lasted = time.monotonic() - started
         await asyncio.sleep(GRACE)
         self._check()
-        calibration = (calibration + calibrate(self.cores.gateway)) / 2
         both = other + own if self.cores.separate else own
         cpu = {name: (last[name].cpu - first[name].cpu) / lasted for name in first}
         gateway = last["gateway"]
@@ -148,8 +147,16 @@ class Stage:
             verifier_cpu=cpu["verifier"],
             others_busy=other / lasted,
             strangers=max(0.0, both / lasted - sum(cpu.values())),
-            calibration=calibration,
+            calibration=calibration.speed,
         )
+
+    async def _sampled(self, until: float) -> Calibration:
+        """Wait, and see meanwhile how fast the gateway's core is."""
+        calibration = Calibration(self.cores.gateway)
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(SAMPLE_EVERY, left))
+            calibration.sample()
+        return calibration
 
     async def edit(self, plant: Plant, edited: Plant, *, within: float) -> float | None:
         """Replace a plant's file by one with fewer PLCs; seconds until its telemetry shows it, or None."""
