@@ -201,6 +201,8 @@ class SimulatedConnection:
         await asyncio.sleep(self._plc.latency)
         if self._plc.silent or device in self._plc.dead:
             return DeviceReading(device, started_at, fault=Fault(FaultKind.TIMEOUT))
+        if self._closing:
+            return DeviceReading(device, started_at, fault=Fault(FaultKind.UNREACHABLE))
         return self._reading(device, started_at, fields)
 
     def check_write(self, write: PointWrite) -> None:

@@ -75,7 +75,9 @@ class Polling:
         found = self._pollers.get(connection.name)
         return found if found is not None and found.connection is connection else None
 
-    def start(self, run: Callable[[str, Callable[[], Coroutine[None, None, None]]], asyncio.Task[None]]) -> None:
+    def start(
+        self, run: Callable[[str, Callable[[], Coroutine[None, None, None]]], asyncio.Task[None]]
+    ) -> None:
         """Let ``run`` make a task of each poller, by name; a turn of the loop later they take turns."""
         for name, poller in self._pollers.items():
             self._tasks[name] = run(f"poller of {name}", poller.run)
