@@ -31,14 +31,9 @@ class Dialler:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn of the event loop in which no other connect computes."""
-        await self._turn.acquire()
-        try:
-            yield
-        finally:
-            asyncio.get_running_loop().call_soon(self._turn.release)
+    def turn(self) -> asyncio.Lock:
+        """To be held while a connect computes. It is handed on from one turn of the event loop to the next."""
+        return self._turn
 
     async def dial(self, host: str, port: int, context: ssl.SSLContext, *, deadline: float) -> ssl.SSLSocket:
         """Connect and shake hands before ``deadline`` (the loop's time).

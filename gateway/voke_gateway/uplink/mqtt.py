@@ -47,7 +47,7 @@ MAXIMUM_PACKET = 65_536
 """Bytes of the largest packet that we take."""
 CONNECT_TIMEOUT = 10.0
 """Seconds from name resolution to SUBACK."""
-CONNECTS_AT_ONCE = 100
+CONNECTS_AT_ONCE = 20
 """Per broker: how many share the CPU, so that a fleet's connects do not all run into their time-out."""
 
 _DEFAULT_RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3
