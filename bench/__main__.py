@@ -8,7 +8,9 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -27,12 +29,22 @@ from bench.scenarios import (
     reload,
     silent,
 )
-from bench.stage import Load
+from bench.stage import Load, StageError
+from bench.subject import SubjectError
 
 BASELINE = Path(__file__).with_name("baseline.json")
 SCENARIOS = ("capacity", "half", "idle", "overload", "silent", "reload")
 _SHAPES = {10: (2000, 5000), 1: (600, 2000)}
 """By PLCs to a plant: where the ladder begins, and the target."""
+
+
+_AT_CAPACITY: dict[str, Callable[[Bench, Capacity], Coroutine[Any, Any, list[Result]]]] = {
+    "half": half_load,
+    "overload": overload,
+    "silent": silent,
+    "reload": reload,
+}
+"""What is asked once the capacity is known."""
 
 
 async def everything(bench: Bench, chosen: frozenset[str], known: dict[int, int]) -> list[Result]:
@@ -46,18 +58,20 @@ async def everything(bench: Bench, chosen: frozenset[str], known: dict[int, int]
             found = Capacity(known.get(per_plant, target), per_plant, None, ())
         if not found.plcs:
             continue
-        if "half" in chosen:
-            results += await half_load(bench, found)
-        if per_plant > 1:
-            if "overload" in chosen and found.window is not None:
-                results += await overload(bench, found)
-            if "silent" in chosen:
-                results += await silent(bench, found)
-            if "reload" in chosen:
-                results += await reload(bench, found)
+        for name, scenario in _AT_CAPACITY.items():
+            if name in chosen and (per_plant > 1 or name == "half"):
+                results += await _tried(f"{name}, {per_plant} to a plant", scenario(bench, found))
     if "idle" in chosen:
-        results += await idle(bench)
+        results += await _tried("idle", idle(bench))
     return results
+
+
+async def _tried(name: str, scenario: Coroutine[Any, Any, list[Result]]) -> list[Result]:
+    """Its results, or that it could not be carried out: the others still count."""
+    try:
+        return await scenario
+    except (StageError, SubjectError, OSError, TimeoutError) as error:
+        return [Result(name, f"could not be measured: {error}".splitlines()[0], met=False)]
 
 
 async def quick(bench: Bench) -> list[Result]:

@@ -222,7 +222,7 @@ async def overload(bench: Bench, found: Capacity) -> list[Result]:
         bench.say(f"overload, {load.plcs} PLCs: {_told(window)}")
     delivered = sum(window.counted.delivered for window in windows)
     missing = sum(window.counted.due for window in windows) - delivered
-    share = delivered / sum(window.seconds for window in windows) / found.polls_per_second
+    share = delivered / sum(window.seconds for window in windows) / (found.polls_per_second or found.plcs)
     fairness = min(window.counted.least_share for window in windows)
     growth = (windows[-1].rss - windows[0].rss) / windows[0].rss
     shape = _shape(found.per_plant)

@@ -205,9 +205,8 @@ async def stage(
             endpoints += [(farm.host, port) for port in farm.ports]
         silent = frozenset(range(0, load.plcs, load.silent_every) if load.silent_every else ())
         if silent:
-            deaf = await stack.enter_async_context(_deaf_server())
             for place in silent:
-                endpoints[place] = deaf
+                endpoints[place] = await stack.enter_async_context(_deaf_server())
         voke = await stack.enter_async_context(BenchVoke.start(directory / "voke", plants))
         verifier = Verifier(plants, silent=silent)
         subscriber = await voke.subscribe(verifier.receive)
@@ -259,7 +258,7 @@ async def _settle(verifier: Verifier, gateway: Running) -> None:
 @asynccontextmanager
 async def _deaf_server() -> AsyncIterator[tuple[str, int]]:
     """A port that takes every connection and answers nothing."""
-    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0, backlog=512)
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     try:
         address = server.sockets[0].getsockname()
         yield str(address[0]), int(address[1])
