@@ -233,6 +233,8 @@ class Gateway:
         plant = wanted.plant
         if place.runner is not None and place.runner.plant.plant_id != plant.plant_id:
             await self._remove(place)  # another identity: nothing of the old one may be sent as the new one
+        async with self._turn:  # one plant per turn of the loop: polls go on in between
+            await asyncio.sleep(0)
         place.current = None  # from here on neither the old version nor the new one
         if place.runner is not None:
             await place.runner.make_way(plant)
@@ -241,7 +243,7 @@ class Gateway:
             place.name, wanted.claims, superseded=lambda: place.wanted is not wanted
         ):
             return
-        async with self._turn:  # one plant is compiled per turn of the loop: polls go on in between
+        async with self._turn:
             if place.runner is None:
                 self._start(place, wanted)
             else:

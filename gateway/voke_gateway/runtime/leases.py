@@ -12,6 +12,8 @@ class Leases:
 
     def __init__(self) -> None:
         self._holders: dict[str, str] = {}
+        self._held: dict[str, set[str]] = {}
+        """What each holder holds."""
         self._moved = asyncio.Event()
 
     async def take(self, holder: str, claims: AbstractSet[str], *, superseded: Callable[[], bool]) -> bool:
@@ -19,16 +21,21 @@ class Leases:
         while not superseded():
             if all(self._holders.get(claim, holder) == holder for claim in claims):
                 self._holders.update(dict.fromkeys(claims, holder))
+                self._held.setdefault(holder, set()).update(claims)
                 return True
             await self._moved.wait()
         return False
 
     def leave(self, holder: str, *, but: AbstractSet[str] = frozenset()) -> None:
         """``holder`` holds nothing any more but what is in ``but``."""
-        for claim in [claim for claim, held_by in self._holders.items() if held_by == holder]:
-            if claim not in but:
-                del self._holders[claim]
-        self.stir()
+        held = self._held.pop(holder, set())
+        given_up = held - but
+        for claim in given_up:
+            del self._holders[claim]
+        if held & but:
+            self._held[holder] = held & but
+        if given_up:
+            self.stir()
 
     def holders(self, claims: AbstractSet[str], *, other_than: str) -> set[str]:
         """Who else holds any of ``claims``."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from tests.support.fleet import Fleet, entry, point
 from tests.support.loops import until
 from voke_api.bundle import MANIFEST
+from voke_api.resources import Plant
 from voke_gateway.runtime import bundle_source
 from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.bundle_source import BundleSource
@@ -194,13 +195,13 @@ async def test_a_gateway_may_come_before_its_bundle(tmp_path: Path) -> None:
 
 
 async def test_looking_costs_next_to_nothing_while_nothing_changes(tmp_path: Path) -> None:
-    in_place(tmp_path, fleet().files())
+    files = fleet().files()
+    in_place(tmp_path, files)
     watched = Watched(tmp_path)
     source = BundleSource(tmp_path, BundleReader(), take=watched.taken.append, trouble=watched.trouble)
     await source.look()
-    for name in os.listdir(tmp_path):
-        if name != MANIFEST:
-            (tmp_path / name).unlink()
+    for name in files.keys() - {MANIFEST}:
+        (tmp_path / name).unlink()
     for _ in range(100):
         await source.look()
     assert len(watched.taken) == 1, "the files were not even opened"
@@ -235,7 +236,7 @@ def test_a_fault_of_ours_in_one_plant_costs_the_others_nothing(monkeypatch: pyte
 
     real = bundle_reader.resolve
 
-    def faulty(plant, *args, **named):  # type: ignore[no-untyped-def]
+    def faulty(plant: Plant, *args: Any, **named: Any) -> Any:
         if plant.metadata.name == "b":
             raise ZeroDivisionError
         return real(plant, *args, **named)

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -287,8 +288,7 @@ def reloaded(edits: int) -> tuple[list[int], list[int]]:
 
 
 def _resident() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_five_hundred_reloads_leave_nothing_behind() -> None:
