@@ -32,7 +32,7 @@ def read_request(
 async def eventually(condition: Callable[[], object], *, within: float = DEADLINE) -> None:
     """Wait until the condition holds; fails when it does not in time."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - conditions are plain functions of somebody else's state
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -1,6 +1,6 @@
 """Node is the judge: canonical text and signatures agree with JavaScript's, in both directions."""
 
-# ruff: noqa: T201 - seeds and figures are shown
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Canonical text and signature keep their distance from a plain recursive implementation."""
 
-# ruff: noqa: T201 - figures are shown
+
 
 from __future__ import annotations
 
