@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voke_cli.terminal import printable
+
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_api.blocks import Block
     from voke_api.problems import Problem
@@ -128,7 +130,7 @@ def problem_text(problem: Problem) -> str:
 
 def _where(problem: Problem) -> str:
     place = [problem.file or "", str(problem.line) if problem.line else ""]
-    return "".join(f"{_printable(part)}:" for part in place if part) + (" " if place[0] else "")
+    return "".join(f"{printable(part)}:" for part in place if part) + (" " if place[0] else "")
 
 
 def _said(problem: Problem) -> str:
@@ -140,12 +142,7 @@ def _said(problem: Problem) -> str:
     value = (
         "" if problem.value is None else f" (found {json.dumps(_finite(problem.value), ensure_ascii=False)})"
     )
-    return _printable(f"{who}: {problem.message}{value}" if who else f"{problem.message}{value}")
-
-
-def _printable(text: str) -> str:
-    """Without what could steer a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return printable(f"{who}: {problem.message}{value}" if who else f"{problem.message}{value}")
 
 
 def _summary(report: PlantReport) -> list[str]:
@@ -171,7 +168,7 @@ def _summary(report: PlantReport) -> list[str]:
             for device in plant.devices
             if device.connection == connection.name
         ]
-    return [_printable(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _blocks(blocks: tuple[Block, ...]) -> str:

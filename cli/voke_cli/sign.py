@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voke_cli.arguments import content_of
+
 if TYPE_CHECKING:
     from voke_gateway.protocol.sign import Signer
 
@@ -64,13 +66,13 @@ def sign(
 
     try:
         keys = find_keys(key_file=key_file, plant=plant, plant_id=plant_id, state=state, topic_id=None)
-        payload = _input(file)
-    except (NoKeyError, OSError) as error:
+    except NoKeyError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     if keys.plant_id is None:
         typer.echo("whose message is it? Give --plant-id", err=True)
         raise typer.Exit(2)
+    payload = content_of(file)
     added: dict[str, Any] = {"ts": int(time.time() * 1000)}
     if kind is SignedKind.COMMAND:
         added["cmdId"] = str(uuid.UUID(int=secrets.randbits(128), version=4))
@@ -147,7 +149,3 @@ def _signature(kind: SignedKind, document: dict[str, Any], signer: Signer) -> st
         case SignedKind.ALARM:
             ids = document["n"], document["ev"], document["alarmId"]
             return signer.alarm(ts, *ids, int(document["code"]), int(document["sev"]))
-
-
-def _input(file: Path | None) -> bytes:
-    return sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()

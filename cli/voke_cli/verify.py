@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from voke_cli.arguments import content_of, seconds
+from voke_cli.terminal import printable
 
 if TYPE_CHECKING:
     from voke_cli.captured import Captured
@@ -66,8 +68,8 @@ def verify(
     from voke_cli.signing_key import NoKeyError, find_keys
 
     now = time.time() if at is None else _time(at)
-    windows = _seconds(window or _WINDOW), _seconds(window or _COMMAND_WINDOW)
-    messages = captured(_input(file))
+    windows = [seconds(window or usual, "--window") for usual in (_WINDOW, _COMMAND_WINDOW)]
+    messages = captured(content_of(file))
     if topic is not None:
         messages = [replace(message, topic=message.topic or topic) for message in messages]
     if not messages:
@@ -138,15 +140,6 @@ def _by_plant(messages: list[Captured], plant_id: str | None, plant: str | None)
     return list(groups.values())
 
 
-def _input(file: Path | None) -> bytes:
-    if file is None or str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        _usage(f"cannot read {file}: {error.strerror}")
-
-
 def _usage(message: str) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(2)
@@ -169,15 +162,6 @@ def _time(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _seconds(duration: str) -> float:
-    from voke_api.resources.common import parse_duration
-
-    try:
-        return float(str(parse_duration(duration)))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--window") from None
-
-
 def _print(found: list[Diagnosis]) -> None:
     from rich.console import Console
     from rich.text import Text
@@ -191,7 +175,7 @@ def _print(found: list[Diagnosis]) -> None:
             outcome = str(finding.outcome)
             line = Text(f"  {finding.check:10}")
             line.append(f"{_SIGNS[outcome]:9}", style=_COLOURS[outcome])
-            line.append(_printable(finding.message))
+            line.append(printable(finding.message))
             console.print(line)
 
 
@@ -204,9 +188,4 @@ def _heading(diagnosis: Diagnosis) -> str:
         verdict = "the plant takes it" if diagnosis.accepted else "the plant does not carry it out"
     else:
         verdict = "Voke takes it" if diagnosis.accepted else "Voke does not take it"
-    return _printable(f"{verdict}: {subject}{whose}")
-
-
-def _printable(text: str) -> str:
-    """Without what could steer a terminal."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return printable(f"{verdict}: {subject}{whose}")

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from voke_cli.arguments import seconds
+
 Json = dict[str, Any]
 
 
@@ -38,11 +40,11 @@ def demo(
     from voke_cli.demo.performance import DemoError, perform
     from voke_cli.demo.view import view
 
-    seconds = _seconds(for_)
+    lasting = None if for_ is None else seconds(for_, "--for")
     with _directory(keep) as directory:
         try:
             summary = asyncio.run(
-                perform(directory, seconds, view(live=sys.stdout.isatty() and not as_json, quiet=as_json))
+                perform(directory, lasting, view(live=sys.stdout.isatty() and not as_json, quiet=as_json))
             )
         except DemoError as error:
             typer.echo(str(error), err=True)
@@ -76,17 +78,6 @@ def in_words(summary: Json) -> str:
     if not summary["snapshots_verified"]:
         lines.append("NOTHING WAS VERIFIED")
     return "\n".join(lines)
-
-
-def _seconds(text: str | None) -> float | None:
-    from voke_api.resources.common import parse_duration
-
-    if text is None:
-        return None
-    try:
-        return float(str(parse_duration(text)))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--for") from None
 
 
 @contextlib.contextmanager

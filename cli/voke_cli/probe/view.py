@@ -16,6 +16,7 @@ from voke_api.problems import dotted
 from voke_cli.probe.facts import Guess
 from voke_cli.probe.report import Places, Row, rows, yaml_of
 from voke_cli.probe.run import ConnectionReport, DeviceReport
+from voke_cli.terminal import printable
 
 _MOST_RAW: Final = 24
 _CHANGES_SHOWN: Final = 4
@@ -101,7 +102,7 @@ def lines(reports: list[ConnectionReport], places: Places, before: Values) -> It
     for report in reports:
         tcp = report.spec.modbus_tcp
         assert tcp is not None
-        yield _printable(f"{report.plant} {report.spec.name} {tcp.host}:{tcp.port}", "bold")
+        yield _text(f"{report.plant} {report.spec.name} {tcp.host}:{tcp.port}", "bold")
         yield from _guesses(report.guesses, places, report, "", "  ")
         for one in report.devices:
             yield from _device(one, places, report, before)
@@ -111,7 +112,7 @@ def _device(one: DeviceReport, places: Places, report: ConnectionReport, before:
     device = one.device
     shown = rows(one)
     read = sum(row.fault is None and row.value is not None for row in shown)
-    head = _printable(f"  {device.external_id} ({device.type}, unit {device.unit_id}): ")
+    head = _text(f"  {device.external_id} ({device.type}, unit {device.unit_id}): ")
     if (one.fault is not None and one.facts.silent is not None) or not one.facts.asked:
         head.append(f"not read, {one.fault.detail if one.fault else ''}", style="red")
         yield head
@@ -130,7 +131,7 @@ def _device(one: DeviceReport, places: Places, report: ConnectionReport, before:
     for row, cell in zip(shown, cells, strict=True):
         changed = before.get((report.plant, device.external_id, row.field), cell[3]) != cell[3]
         style = "red" if row.fault is not None else "reverse" if changed else ""
-        yield _printable("    " + _aligned(cell, widths), style)
+        yield _text("    " + _aligned(cell, widths), style)
         yield from _guesses(row.guesses, places, report, device.external_id, "      ")
 
 
@@ -138,13 +139,13 @@ def _guesses(
     guesses: tuple[Guess, ...], places: Places, report: ConnectionReport, device: str, indent: str
 ) -> Iterator[Text]:
     for each in guesses:
-        yield _printable(f"{indent}guess ({each.kind}): {each.evidence}", "yellow")
+        yield _text(f"{indent}guess ({each.kind}): {each.evidence}", "yellow")
         for change in each.changes[:_CHANGES_SHOWN]:
             place = places.of(report.plant, report.spec.name, device, change)
             where = f"{place.file}:{place.line}" if place.file else f"{place.kind} {place.name}"
-            yield _printable(f"{indent}  {where} {dotted(place.path)}: {yaml_of(change)}", "yellow")
+            yield _text(f"{indent}  {where} {dotted(place.path)}: {yaml_of(change)}", "yellow")
         if len(each.changes) > _CHANGES_SHOWN:
-            yield _printable(f"{indent}  and {len(each.changes) - _CHANGES_SHOWN} more like these", "yellow")
+            yield _text(f"{indent}  and {len(each.changes) - _CHANGES_SHOWN} more like these", "yellow")
 
 
 def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -167,6 +168,6 @@ def _value(row: Row) -> str:
     return "" if row.value is None else str(row.value)
 
 
-def _printable(text: str, style: str = "") -> Text:
+def _text(text: str, style: str = "") -> Text:
     """Without what could steer a terminal."""
-    return Text("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text), style=style)
+    return Text(printable(text), style=style)

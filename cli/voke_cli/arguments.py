@@ -1,0 +1,37 @@
+"""What several commands are given in the same way, and the same words when it cannot be used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+
+def content_of(file: Path | None) -> bytes:
+    """What is in ``file``; None and ``-`` are standard input.
+
+    Raises:
+        typer.Exit: it cannot be read, which has been said; status 2.
+    """
+    if file is None or str(file) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        typer.echo(f"cannot read {file}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+
+
+def seconds(duration: str, option: str) -> float:
+    """Seconds of a duration such as ``30s``, given with ``option``.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from voke_api.resources.common import parse_duration
+
+    try:
+        return float(str(parse_duration(duration)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
