@@ -35,11 +35,6 @@ app.command("canonical")(canonical)
 app.command("demo")(demo)
 
 
-@app.callback()
-def _voke() -> None:
-    """Keeps ``voke`` a group of subcommands while there is only one."""
-
-
 def main() -> None:
     """Entry point of the console script."""
     app()

@@ -38,10 +38,13 @@ class Outcome:
         """What the child said.
 
         Raises:
-            ValueError: it ended without having said anything.
+            ValueError: that is not what :meth:`text` gives; it ended before it could say anything.
         """
-        given = json.loads(text)
-        return cls(**{**given, "problems": tuple((str(s), str(t)) for s, t in given["problems"])})
+        try:
+            given = json.loads(text)
+            return cls(**{**given, "problems": tuple((str(s), str(t)) for s, t in given["problems"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError("not the outcome of planning") from error
 
 
 def command(files: list[Path], state: Path, bundle: Path, *, first: bool) -> list[str]:

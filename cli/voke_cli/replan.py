@@ -41,12 +41,13 @@ class Replanner:
         while True:
             began = loop.time()
             now = await in_slices(fingerprint(self._paths))
+            pause = max(LOOK_EVERY, (loop.time() - began) / SHARE)
             if now != self._planned and now == last:
                 # Twice the same: nobody is in the middle of writing.
                 self._planned = now
                 await self._plan()
             last = now
-            await asyncio.sleep(max(LOOK_EVERY, (loop.time() - began) / SHARE))
+            await asyncio.sleep(pause)
 
     async def _plan(self) -> None:
         self._tell(await _outcome(self._command()))
@@ -89,5 +90,5 @@ async def _outcome(command: Sequence[str]) -> Outcome:
         status = child.wait()
     try:
         return Outcome.parse(said)
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return Outcome(ok=False, failure=f"the planning process ended with status {status}")

@@ -107,7 +107,7 @@ def _plan_first(planning: list[str]) -> Outcome:
     child = subprocess.run(planning, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
     try:
         outcome = Outcome.parse(child.stdout)
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         typer.echo(f"planning ended with status {child.returncode}", err=True)
         raise typer.Exit(1) from None
     for _, text in outcome.problems:
