@@ -26,7 +26,7 @@ def dotted(path: Path) -> str:
 
 
 class ProblemClass(StrEnum):
-    """Who refuses a resource that has this problem (design: corpus of bad resources)."""
+    """Who refuses a resource that has this problem."""
 
     SCHEMA = "schema"
     """The API server and ``voke check``, by the structural schema."""

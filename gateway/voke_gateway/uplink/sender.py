@@ -1,4 +1,4 @@
-"""Delivers what waits for one plant through its present session (design: Deliver).
+"""Delivers what waits for one plant through its present session.
 
 There is no loop: a new message, a PUBACK, a gate that opens and the start of a session each fill the window
 of messages in flight. A message is signed at the moment it is handed to the socket, and it is delivered when
@@ -306,7 +306,7 @@ class Sender:
         )
 
     def _find_culprit(self, flights: list[_Flight]) -> None:
-        """One of these messages broke the session over its size (lessons: PUBACK 0x95 and paho)."""
+        """One of these messages broke the session over its size: mosquitto answers PUBACK 0x95, which paho cannot parse."""
         if len(flights) == 1:
             self._quarantine(flights[0].entry, "the session broke over it: too large for the broker")
         else:

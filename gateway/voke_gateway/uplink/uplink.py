@@ -1,4 +1,4 @@
-"""One plant's connection to Voke: session after session, until it is stopped (design: Uplink).
+"""One plant's connection to Voke: session after session, until it is stopped.
 
 What to send and what PUBACKs mean is the :class:`~voke_gateway.uplink.sender.Sender`'s; here is when to have
 a session, why one ended, and how long to stay away.
@@ -7,6 +7,7 @@ a session, why one ended, and how long to stay away.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import Random
@@ -46,6 +47,9 @@ _FLOWS_AFTER: Final = 60.0
 
 _BROKER_BUSY: Final = frozenset({0x88, 0x89, 0x97, 0x9F})
 """CONNACKs that say nothing of the login: unavailable, busy, quota, connection rate (MQTT 5, 3.2.2.2)."""
+
+_NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""No socket can be opened: nothing to do with the broker, and no fault of ours."""
 
 IDENTITY_IN_USE: Final = "IdentityInUse"
 LOGIN_REFUSED: Final = "LoginRefused"
@@ -228,6 +232,11 @@ class Uplink:
             return self._login_backoff.next()
         except ConnectFailedError as error:
             self._say(BROKER_UNREACHABLE, f"no connection to {_address(self._plant)}: {error}")
+            return self._network_backoff.next()
+        except OSError as error:
+            if error.errno not in _NO_FILES:
+                raise
+            self._say(BROKER_UNREACHABLE, f"no connection to {_address(self._plant)}: {error.strerror}")
             return self._network_backoff.next()
         finally:
             if generation == self._generation:

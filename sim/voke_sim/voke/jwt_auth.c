@@ -3,7 +3,7 @@
  * A token is accepted if it is signed with RS256 by the key registered for its user name, has not
  * expired, and its "sub" is the user name. Nothing of a token is parsed before its signature was
  * verified, and always as RS256: what the token says about its algorithm can only refuse it.
- * Like the plugin Voke runs, public keys are read as PKCS#1 DER only (protocol facts, section 3).
+ * Like the plugin Voke runs, public keys are read as PKCS#1 DER only (protocol §3).
  *
  * Options, exactly one:
  *   plugin_opt_key_file       one key for the listener
