@@ -9,9 +9,14 @@ from voke_gateway.drivers.base import Drivers
 from voke_gateway.drivers.claims import EndpointClaims
 from voke_gateway.drivers.modbus.connection import open_modbus_tcp
 
-DRIVERS: Final[Drivers] = {"modbus_tcp": open_modbus_tcp}
+
+def _drivers(claims: EndpointClaims | None) -> Drivers:
+    return {"modbus_tcp": partial(open_modbus_tcp, claims=claims)}
+
+
+DRIVERS: Final = _drivers(None)
 
 
 def exclusive(claims: EndpointClaims) -> Drivers:
     """The same, but each endpoint is claimed before it is connected to (:mod:`~voke_gateway.drivers.claims`)."""
-    return {"modbus_tcp": partial(open_modbus_tcp, claims=claims)}
+    return _drivers(claims)
