@@ -8,6 +8,7 @@ pollers, supervised the same way and with the same connections.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Final
@@ -17,7 +18,7 @@ import structlog
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_api.resources.plant import Connection as ConnectionSpec
 from voke_gateway.clock import WallClock
-from voke_gateway.drivers.base import Connection, DeviceReading, Drivers
+from voke_gateway.drivers.base import Connection, ConnectionState, DeviceReading, Drivers
 from voke_gateway.outbox.store import Entry, Kind, Store
 from voke_gateway.plant.alarms import Alarms
 from voke_gateway.plant.command_journal import MemoryJournal
@@ -340,10 +341,8 @@ class PlantRunner:
             log.warning("connection did not close", plant=self.plant.name, connection=name, error=repr(error))
         if self.connections.get(name) is connection:
             self.connections = {key: each for key, each in self.connections.items() if key != name}
-            label, state = protocol_label(self._specs[name]), connection.state
-            self.stats.polls_before[label, "ok"] += state.requests - state.request_errors
-            self.stats.polls_before[label, "error"] += state.request_errors
-            self.stats.late_replies_before += state.late_replies
+            add_polls(self.stats.polls_before, self._specs[name], connection.state)
+            self.stats.late_replies_before += connection.state.late_replies
 
     async def _link(self) -> None:
         await self.uplink.run()
@@ -419,3 +418,10 @@ def protocol(spec: ConnectionSpec) -> str:
 def protocol_label(spec: ConnectionSpec) -> str:
     """The same as metrics write it, such as ``modbus-tcp``."""
     return protocol(spec).replace("_", "-")
+
+
+def add_polls(to: Counter[tuple[str, str]], spec: ConnectionSpec, state: ConnectionState) -> None:
+    """Add a connection's requests to those counted by protocol and result."""
+    label = protocol_label(spec)
+    to[label, "ok"] += state.requests - state.request_errors
+    to[label, "error"] += state.request_errors

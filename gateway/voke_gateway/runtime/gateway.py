@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from random import Random
 from typing import Final
 
 import structlog
 
+from voke_api.bundle import FORMATS
 from voke_api.status import CredentialStatus, GatewayStatus, PlantStatus
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import Drivers
@@ -56,7 +57,7 @@ class _Place:
     credentials: tuple[CredentialStatus, ...] = ()
     failure: str = ""
     """Why ``current`` is not in force."""
-    stopping: bool = field(default=False)
+    stopping: bool = False
 
 
 class Gateway:
@@ -184,6 +185,7 @@ class Gateway:
         return GatewayStatus(
             gateway=self._name,
             version=VERSION,
+            bundle_formats=FORMATS,
             started_at=self._started_at,
             bundle_generation=self._generation,
             bundle_problems=self._sentences(),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from voke_api.resolved import PlantCredentials, ResolvedPlant
@@ -100,8 +100,8 @@ def _devices(runner: PlantRunner) -> tuple[DeviceStatus, ...]:
                 external_id=device.external_id,
                 type=device.type,
                 last_read_at=state.last_success_at,
-                fault=_fault(state.fault),
-                bad_points={field: _known(fault) for field, fault in state.bad_points.items()},
+                fault=None if state.fault is None else _fault(state.fault),
+                bad_points={field: _fault(fault) for field, fault in state.bad_points.items()},
                 in_back_off=state.in_back_off,
                 expect_offline=device.expect_offline,
             )
@@ -109,12 +109,8 @@ def _devices(runner: PlantRunner) -> tuple[DeviceStatus, ...]:
     return tuple(found)
 
 
-def _known(fault: Fault) -> FaultStatus:
+def _fault(fault: Fault) -> FaultStatus:
     return FaultStatus(kind=fault.kind, detail=fault.detail)
-
-
-def _fault(fault: Fault | None) -> FaultStatus | None:
-    return None if fault is None else _known(fault)
 
 
 def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tuple[CredentialStatus, ...]:
@@ -134,7 +130,5 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
     if plant.auth_method == "JWT" and credentials.jwt_private_key is not None:
         key = load_pem_private_key(credentials.jwt_private_key, password=None)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        digest = Hash(SHA256())
-        digest.update(public)
-        found.append(CredentialStatus(name="jwt", key_id=digest.finalize().hex()[:16]))
+        found.append(CredentialStatus(name="jwt", key_id=sha256(public).hexdigest()[:16]))
     return tuple(found)

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from voke_gateway.outbox.store import StoreState
-from voke_gateway.plant.runner import PlantRunner, protocol_label
+from voke_gateway.plant.runner import PlantRunner, add_polls
 
 
 @dataclass(slots=True)
@@ -36,10 +36,8 @@ class Totals:
         for spec in runner.plant.connections:
             connection = runner.connections.get(spec.name)
             if connection is not None:
-                label, counted = protocol_label(spec), connection.state
-                self.polls[label, "ok"] += counted.requests - counted.request_errors
-                self.polls[label, "error"] += counted.request_errors
-                self.late_replies += counted.late_replies
+                add_polls(self.polls, spec, connection.state)
+                self.late_replies += connection.state.late_replies
         self.published["1", "delivered"] += stats.delivered.total()
         for code, count in stats.refused.items():
             self.published["1", code] += count
