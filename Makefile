@@ -1,9 +1,9 @@
-# install, run, test, lint, bench: see README.md
+# What each is for: CONTRIBUTING.md
 SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test lint format lock bench bench-quick clean
+.PHONY: install run test lint format docs lock bench bench-quick clean
 
 install: .venv/.installed
 
