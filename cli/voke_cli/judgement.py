@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from voke_api.blocks import Block, plan_device, requests_per_second
 from voke_api.fleet import check_fleet
-from voke_api.problems import Path, Problem, Severity
+from voke_api.problems import Path, Problem, Severity, has_errors, unique
 from voke_api.resolve import resolve
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
 from voke_api.resources import DeviceProfile, Plant
 from voke_cli.documents import Documents, read_documents
 from voke_cli.hints import hints
-from voke_cli.secrets_check import credentials_from_secrets, unique
+from voke_cli.secrets_check import credentials_from_secrets
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
 
@@ -45,7 +45,7 @@ class Judgement:
     @property
     def ok(self) -> bool:
         """Whether nothing keeps a plant from running."""
-        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+        return not has_errors(self.problems)
 
 
 def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
@@ -93,7 +93,7 @@ class _Judge:
             problems += more
         used = {device.profile for device in plant.spec.devices}
         broken = any(("DeviceProfile", name) in self._documents.broken for name in used)
-        sound = not broken and not any(problem.severity is Severity.ERROR for problem in problems)
+        sound = not broken and not has_errors(problems)
         return report if sound else None, problems
 
 
@@ -119,7 +119,7 @@ def _said(problem: Problem, documents: Documents) -> bool:
 
 def _report(plant: ResolvedPlant) -> tuple[PlantReport | None, list[Problem]]:
     problems = [*_too_large(plant), *_too_slow(plant)]
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    if has_errors(problems):
         return None, problems
     report = PlantReport(
         plant,

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from voke_api.bundle import Bundle, BundlePlant
 from voke_api.fleet import check_fleet
-from voke_api.problems import Problem, Severity
+from voke_api.problems import Problem, Severity, has_errors, unique
 from voke_api.resolve import resolve
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_cli.documents import Documents, read_documents
-from voke_cli.secrets_check import credentials_from_secrets, unique
+from voke_cli.secrets_check import credentials_from_secrets
 from voke_cli.state import State, StateError
 from voke_operator.credentials.material import (
     HMAC_KEY,
@@ -54,7 +54,7 @@ class Prepared:
     @property
     def ok(self) -> bool:
         """Whether nothing keeps a plant from running."""
-        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+        return not has_errors(self.problems)
 
 
 @dataclass(slots=True)

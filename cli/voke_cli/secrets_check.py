@@ -5,7 +5,7 @@ Pure: the Secrets and the time are passed in. Problems never show material.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -275,15 +275,3 @@ def _public(holder: Any) -> bytes:
     """Of a private key or a certificate."""
     encoded: bytes = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return encoded
-
-
-def unique(problems: Iterable[Problem]) -> list[Problem]:
-    """Without what is said twice because two plants share a Secret."""
-    seen: set[tuple[object, ...]] = set()
-    kept = []
-    for problem in problems:
-        identity = (problem.kind, problem.name, problem.path, problem.message, problem.file, problem.line)
-        if identity not in seen:
-            seen.add(identity)
-            kept.append(problem)
-    return kept

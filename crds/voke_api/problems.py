@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -61,3 +62,20 @@ class Problem:
     file: str | None = None
     line: int | None = None
     """1-based; set by whoever read the file."""
+
+
+def has_errors(problems: Iterable[Problem]) -> bool:
+    """Whether one of them keeps a plant from running."""
+    return any(problem.severity is Severity.ERROR for problem in problems)
+
+
+def unique(problems: Iterable[Problem]) -> list[Problem]:
+    """Without what is said twice, such as what is wrong with a Secret that two plants share."""
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    for problem in problems:
+        identity = (problem.kind, problem.name, problem.path, problem.message, problem.file, problem.line)
+        if identity not in seen:
+            seen.add(identity)
+            kept.append(problem)
+    return kept

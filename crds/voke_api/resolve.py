@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from voke_api.problems import Path, Problem, Severity
+from voke_api.problems import Path, Problem, Severity, has_errors
 from voke_api.references import reference_problems
 from voke_api.resolved import DeviceLimits, MaskBit, ResolvedDevice, ResolvedPlant
 from voke_api.resources.plant import Device, Plant
@@ -57,7 +57,7 @@ def resolve(
     reason = read_only or _read_only(plant, settings)
     problems += _inactive(plant)
     problems = [_named(problem, plant) for problem in problems]
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    if has_errors(problems):
         return None, problems
     return _plant(plant, settings, tuple(d for d in devices if d is not None), reason), problems
 

@@ -92,7 +92,7 @@ def _chosen(documents: Documents, only: str | None, devices: list[str]) -> Chose
 
     Pools and Secrets do not matter here: what is wrong with them keeps nobody from reading a PLC.
     """
-    from voke_api.problems import Severity
+    from voke_api.problems import Severity, has_errors
     from voke_api.resolve import resolve
     from voke_api.resources import GatewayPool
     from voke_api.resources.pool import GatewayPoolSpec
@@ -120,7 +120,7 @@ def _chosen(documents: Documents, only: str | None, devices: list[str]) -> Chose
             chosen.append((resolved, frozenset(devices) & {d.external_id for d in resolved.devices}))
     for problem in problems:
         typer.echo(problem_text(_explained(problem)), err=True)
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    if has_errors(problems):
         raise typer.Exit(1)
     if not chosen:
         typer.echo("there is no Plant in these files", err=True)
