@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +34,7 @@ class Registration:
     plant: KnownPlant
     facts: dict[str, str]
     """For people and scripts; not secret."""
-    files: dict[str, bytes]
+    files: dict[str, bytes] = field(repr=False)
     """By name; ``hmac.key`` is secret."""
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.plants import battery_document
 from voke_api.resources import Plant
+from voke_cli.credentials import describe
 from voke_cli.state import State, StateError
 
 NOW = datetime.now(UTC)
@@ -44,6 +45,14 @@ def test_everything_is_for_its_owner_only(tmp_path: Path) -> None:
     State(tmp_path / "s").generated(plant(), NOW)
     for path in [tmp_path / "s", *(tmp_path / "s").rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_what_is_to_be_registered_is_not_in_its_repr(tmp_path: Path) -> None:
+    state = State(tmp_path / "s")
+    key = state.generated(plant(), NOW)["hmac.key"]
+    registration = describe(state, state.known()[0])
+    assert registration.files["hmac.key"] == key
+    assert key.decode() not in repr(registration)
 
 
 def test_a_first_run_that_was_interrupted_is_finished_by_the_second(tmp_path: Path) -> None:
