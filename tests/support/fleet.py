@@ -17,13 +17,21 @@ from tests.support.simulated_voke import SimulatedSession, SimulatedVoke
 from tests.support.virtual_time import VirtualTimeLoop
 from voke_api.bundle import BundlePlant, pack
 from voke_api.resolved import PlantCredentials
-from voke_api.resources import DeviceProfile, Plant
+from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Quota
 from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.gateway import Gateway
 
 Json = dict[str, Any]
+
+POOL = GatewayPool.model_validate(
+    {
+        "metadata": {"name": "default"},
+        "spec": {"voke": {"host": "127.0.0.1", "ports": {"mtls": 1, "jwt": 1, "password": 1}}},
+    }
+)
+"""A Voke at which nobody listens, unless a connector in memory stands for it."""
 
 
 class SessionKeysVoke(SimulatedVoke):
@@ -128,7 +136,7 @@ class Fleet:
                 password=now.password,
             )
             plant = Plant.model_validate_json(json.dumps(document), strict=True)
-            packed = BundlePlant(plant=plant, pool=None, credentials=credentials)
+            packed = BundlePlant(plant=plant, pool=POOL, credentials=credentials)
             before = self._packed[name] = (deepcopy(now), packed)
         return before[1]
 
