@@ -34,7 +34,7 @@ from bench.subject import SubjectError
 
 BASELINE = Path(__file__).with_name("baseline.json")
 SCENARIOS = ("capacity", "half", "idle", "overload", "silent", "reload")
-_SHAPES = {10: (2000, 5000), 1: (600, 2000)}
+_SHAPES = {10: (4000, 5000), 1: (1500, 2000)}
 """By PLCs to a plant: where the ladder begins, and the target."""
 
 
@@ -51,11 +51,13 @@ async def everything(bench: Bench, chosen: frozenset[str], known: dict[int, int]
     """The scenarios asked for. ``known``: capacities that need not be measured again."""
     results: list[Result] = []
     for per_plant, (guess, target) in _SHAPES.items():
+        found = Capacity(known.get(per_plant, target), per_plant, None, ())
         if "capacity" in chosen and per_plant not in known:
-            found, lines = await capacity(bench, per_plant, guess=guess, target=target)
+            try:
+                found, lines = await capacity(bench, per_plant, guess=guess, target=target)
+            except (SubjectError, OSError) as error:
+                lines = [_failed(f"PLCs per core, {per_plant} to a plant", error)]
             results += lines
-        else:
-            found = Capacity(known.get(per_plant, target), per_plant, None, ())
         if not found.plcs:
             continue
         for name, scenario in _AT_CAPACITY.items():
@@ -71,7 +73,11 @@ async def _tried(name: str, scenario: Coroutine[Any, Any, list[Result]]) -> list
     try:
         return await scenario
     except (StageError, SubjectError, OSError, TimeoutError) as error:
-        return [Result(name, f"could not be measured: {error}".splitlines()[0], met=False)]
+        return [_failed(name, error)]
+
+
+def _failed(name: str, error: Exception) -> Result:
+    return Result(name, f"could not be measured: {str(error).splitlines()[-1]}", met=False)
 
 
 async def quick(bench: Bench) -> list[Result]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bench.machine import Cores
 from bench.stage import Load, Stage, StageError, Window, stage
-from bench.subject import GATEWAY, Subject, SubjectError
+from bench.subject import GATEWAY, Subject
 
 ENOUGH = 0.999
 """Share of due polls that have to be verified at the subscriber."""
@@ -94,7 +94,7 @@ class _Ladder:
                     late = window.counted.tick_to_socket[1] > 0.5 and seconds < bench.effort.confirm
                     if window.counted.ratio >= ENOUGH and not late:
                         return window
-        except (StageError, SubjectError) as error:
+        except StageError as error:
             self.rungs.append((plcs, 0.0))
             bench.say(f"{name}: {error}")
         return None

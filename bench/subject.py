@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +16,7 @@ from pathlib import Path
 from voke_sim.children import ending_with_parent
 
 STOP_WITHIN = 20.0
+_ADDRESS = re.compile(r'"http": "([^":]+):(\d+)"')
 
 
 class SubjectError(Exception):
@@ -24,18 +25,17 @@ class SubjectError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """How to start it. ``{documents}``, ``{state}`` and ``{port}`` in the command are filled in."""
+    """How to start it. ``{documents}`` and ``{state}`` in the command are filled in."""
 
     name: str
     command: tuple[str, ...]
-    serves_http: bool = True
 
 
 GATEWAY = Subject(
     "voke run",
     (
         *("-m", "voke_cli", "run", "{documents}", "--state", "{state}"),
-        *("--http", "127.0.0.1:{port}", "--log-format", "json"),
+        *("--http", "127.0.0.1:0", "--log-format", "json"),
     ),
 )
 
@@ -45,7 +45,6 @@ class Running:
     """A subject that runs."""
 
     process: asyncio.subprocess.Process
-    port: int
     log: Path
 
     @property
@@ -66,8 +65,11 @@ class Running:
         Raises:
             OSError, TimeoutError: it does not answer.
         """
+        address = _ADDRESS.search(self.log.read_text(errors="replace"))
+        if address is None:
+            raise OSError("the gateway's log does not say where its HTTP server listens")
         async with asyncio.timeout(within):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection(address[1], int(address[2]))
             writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
             answer = await reader.read()
             writer.close()
@@ -77,8 +79,7 @@ class Running:
 @asynccontextmanager
 async def run(subject: Subject, *, core: int, documents: Path, directory: Path) -> AsyncIterator[Running]:
     """Run it on ``core`` alone; it is told to end, and made to, when the block ends."""
-    port = _free_port()
-    values = {"documents": documents, "state": directory / "state", "port": port}
+    values = {"documents": documents, "state": directory / "state"}
     log = directory / "gateway.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -89,7 +90,7 @@ async def run(subject: Subject, *, core: int, documents: Path, directory: Path) 
         )
     # Long before it makes its first thread; those it makes later inherit the core.
     os.sched_setaffinity(process.pid, {core})
-    running = Running(process, port, log)
+    running = Running(process, log)
     try:
         yield running
     finally:
@@ -100,10 +101,3 @@ async def run(subject: Subject, *, core: int, documents: Path, directory: Path) 
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
