@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.node import node
+from voke_sim.node import node_executable
 
 PLANT_ID = "3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f"
 KEY = b"test-secret-32-characters-long!!"
@@ -40,7 +40,7 @@ def signed_commands(parameters: Iterable[str | None]) -> list[bytes]:
 
 def _ask(task: str, lines: list[bytes]) -> list[bytes]:
     done = subprocess.run(
-        [node(), _SCRIPT, KEY.decode(), task],
+        [node_executable(), _SCRIPT, KEY.decode(), task],
         input=b"".join(line + b"\n" for line in lines),
         capture_output=True,
         check=False,
