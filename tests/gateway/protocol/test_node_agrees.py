@@ -1,7 +1,5 @@
 """Node is the judge: canonical text and signatures agree with JavaScript's, in both directions."""
 
-
-
 from __future__ import annotations
 
 import time

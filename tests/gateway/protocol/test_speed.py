@@ -1,7 +1,5 @@
 """Canonical text and signature keep their distance from a plain recursive implementation."""
 
-
-
 from __future__ import annotations
 
 import pytest
