@@ -87,7 +87,10 @@ async def thread(
             },
             "telemetry": {"interval": "1s"},
             "connections": [
-                {"name": name, "modbusTcp": {"host": server.host, "port": server.port, "timeout": plc_timeout}}
+                {
+                    "name": name,
+                    "modbusTcp": {"host": server.host, "port": server.port, "timeout": plc_timeout},
+                }
                 for name, server in servers.items()
             ],
             "devices": devices,
