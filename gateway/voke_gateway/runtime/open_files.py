@@ -13,6 +13,9 @@ import structlog
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks whether a file can be opened."""
 
+CLEAR_AFTER: Final = 60.0
+"""Seconds without trouble after which it is over: at the limit, files come and go."""
+
 log = structlog.get_logger()
 
 
@@ -30,14 +33,17 @@ async def watch_limit() -> None:
 
     Whoever needs a socket then fails like on any other trouble, and tries again.
     """
-    exhausted = False
+    loop = asyncio.get_running_loop()
+    last_seen: float | None = None
     while True:
         problem = _problem()
-        if problem and not exhausted:
-            log.error("out of open files", problem=problem)
-        elif exhausted and not problem:
+        if problem:
+            if last_seen is None:
+                log.error("out of open files", problem=problem)
+            last_seen = loop.time()
+        elif last_seen is not None and loop.time() - last_seen > CLEAR_AFTER:
+            last_seen = None
             log.info("files can be opened again")
-        exhausted = bool(problem)
         await asyncio.sleep(LOOK_EVERY)
 
 
