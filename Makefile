@@ -1,5 +1,6 @@
 # What each is for: CONTRIBUTING.md
 SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 

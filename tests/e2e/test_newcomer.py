@@ -27,7 +27,7 @@ def test_make_run_shows_three_plants_bridged_from_a_clean_clone(tmp_path: Path) 
     environment = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PYTHON", "XDG_", "VIRTUAL_ENV", "PYTEST"))
+        if not key.startswith(("PYTHON", "XDG_", "VIRTUAL_ENV", "PYTEST", "MAKE", "MFLAGS"))
     }
     environment["HOME"] = str(home)
     environment["PATH"] = ":".join(p for p in environment["PATH"].split(":") if "/.venv/" not in p)
