@@ -11,7 +11,8 @@ import typer
 
 def canonical(
     file: Annotated[
-        Path | None, typer.Argument(help="One JSON document per line; left out or -: standard input.")
+        Path | None,
+        typer.Argument(help="One JSON document per line; left out or -: standard input.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Print the canonical form of each input line, one per line.

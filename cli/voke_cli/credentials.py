@@ -39,7 +39,9 @@ class Registration:
 
 
 def credentials(
-    plant: Annotated[str | None, typer.Argument(help="Name of the Plant; left out: all are listed.")] = None,
+    plant: Annotated[
+        str | None, typer.Argument(help="Name of the Plant; left out: all are listed.", metavar="PLANT")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
     ] = None,

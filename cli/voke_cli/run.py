@@ -31,7 +31,10 @@ class LogFormat(StrEnum):
 def run(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Plant, DeviceProfile, GatewayPool and Secret files, or directories of them."),
+        typer.Argument(
+            help="Plant, DeviceProfile, GatewayPool and Secret files, or directories of them.",
+            metavar="FILE…",
+        ),
     ],
     state: Annotated[
         Path | None,

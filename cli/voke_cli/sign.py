@@ -31,7 +31,8 @@ class NotSignableError(ValueError):
 def sign(
     kind: Annotated[SignedKind, typer.Argument(help="What the document is.")],
     file: Annotated[
-        Path | None, typer.Argument(help="A JSON document without sig; left out or -: standard input.")
+        Path | None,
+        typer.Argument(help="A JSON document without sig; left out or -: standard input.", metavar="FILE"),
     ] = None,
     *,
     plant_id: Annotated[str | None, typer.Option(help="Voke's id of the plant.", metavar="UUID")] = None,

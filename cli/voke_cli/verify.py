@@ -25,7 +25,8 @@ def verify(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="Captured messages, 'topic payload' or a payload; left out or -: standard input."
+            help="Captured messages, 'topic payload' or a payload; left out or -: standard input.",
+            metavar="FILE",
         ),
     ] = None,
     *,
