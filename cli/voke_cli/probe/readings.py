@@ -84,9 +84,11 @@ def with_unit(point: Point, value: Value) -> str:
 
 
 def variant(point: Point, keys: Mapping[str, Any]) -> Point:
-    """The point with some keys of its declaration changed; not validated."""
+    """The point with some keys changed; not validated, but without "no value" patterns that no longer fit."""
     names = {field.alias or name: name for name, field in Point.model_fields.items()}
-    return point.model_copy(update={names[key]: value for key, value in keys.items()})
+    other = point.model_copy(update={names[key]: value for key, value in keys.items()})
+    fitting = tuple(pattern for pattern in other.invalid if pattern < 1 << 16 * other.registers)
+    return other.model_copy(update={"invalid": fitting})
 
 
 def _ways(point: Point, words: Sequence[int], beyond: Sequence[int]) -> Iterator[Guess]:

@@ -223,6 +223,7 @@ class Sender:
         try:
             ts = milliseconds(self._wall_clock())
             payload = lane.seal(self._signer, entry.content, ts, self._nonce())
+            self._stats.signed += 1
         except ValueError as error:
             self._quarantine(entry, f"cannot be signed: {error}")
             self._landed(flight)

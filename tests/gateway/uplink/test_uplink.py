@@ -56,6 +56,7 @@ def test_a_lost_session_is_replaced_and_what_was_in_flight_arrives_after_all() -
             assert rig.stats.uplink_reason == ""
             assert rig.stats.connected
             assert rig.uplink.reachable
+            assert rig.stats.signed == 20, "what is sent again is signed again"
         assert set(numbers(voke)) == set(range(1, 11))
         assert voke.faults == []
         assert rig.stats.reconnects == {CloseReason.NETWORK: 1}
