@@ -88,6 +88,7 @@ def prepare(paths: Sequence[FilePath], state: State, *, now: datetime) -> Prepar
         prepared.problems.append(Problem(path=(), message="there is no Plant in these files"))
     if prepared.ok:
         prepared.plants = [_ready(each, documents, state, now) for each in candidates]
+        prepared.problems = _all_problems(documents, candidates)
     return prepared
 
 
@@ -154,6 +155,8 @@ def _all_problems(documents: Documents, candidates: Sequence[_Candidate]) -> lis
 def _ready(candidate: _Candidate, documents: Documents, state: State, now: datetime) -> BundlePlant:
     plant = candidate.plant
     made = state.generated(plant, now)
+    if plant.metadata.name in state.made:
+        candidate.problems.append(documents.locate(_unregistered(plant, state)))
     generated: dict[str, Any] = {
         _GENERATED[name]: content for name, content in made.items() if name in _GENERATED
     }
@@ -161,6 +164,20 @@ def _ready(candidate: _Candidate, documents: Documents, state: State, now: datet
         plant=plant,
         pool=documents.pools.get(plant.spec.pool),
         credentials=PlantCredentials(**candidate.given, **generated),
+    )
+
+
+def _unregistered(plant: Plant, state: State) -> Problem:
+    """New keys mean nothing until Voke knows them, and the broker says nothing of messages that Voke refuses."""
+    name = plant.metadata.name
+    same = [k.name for k in state.known() if k.plant_id == plant.spec.plant_id and k.name != name]
+    other = f"; {same[0]} in the same state directory has this plantId and other keys" if same else ""
+    return Problem(
+        path=("metadata", "name"),
+        kind="Plant",
+        name=name,
+        severity=Severity.WARNING,
+        message=f"new keys were generated, which Voke has to be told: voke credentials {name}{other}",
     )
 
 

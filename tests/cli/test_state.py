@@ -38,7 +38,9 @@ def test_what_a_plant_needs_and_does_not_bring_is_made_once(
 ) -> None:
     first = State(tmp_path / "s").generated(plant(**spec), NOW)
     assert set(first) == names
-    assert State(tmp_path / "s").generated(plant(**spec), NOW) == first
+    again = State(tmp_path / "s")
+    assert again.generated(plant(**spec), NOW) == first
+    assert again.made == set()
 
 
 def test_everything_is_for_its_owner_only(tmp_path: Path) -> None:
