@@ -49,7 +49,7 @@ BOTH = {
 class Site:
     """A plant with one simulated PLC, and the acknowledgements that leave it."""
 
-    def __init__(self, plant: ResolvedPlant | None = None) -> None:
+    def __init__(self, plant: ResolvedPlant | None = None, journal: MemoryJournal | None = None) -> None:
         self.plant = plant or battery_plant(commands={"CHARGE": CHARGE, "HOLD": HOLD, "BOTH": BOTH})
         self.plcs = SimulatedPlcs()
         self.plc = self.plcs["plc1"]
@@ -67,7 +67,7 @@ class Site:
             stats=self.stats,
             wall_clock=wall_clock,
             writes_stopped=lambda: self.identity_in_use,
-            journal=MemoryJournal(EPOCH - 3600),
+            journal=journal or MemoryJournal(EPOCH - 3600),
         )
         self.acknowledged: list[str] = []
         self._ids = count(1)
@@ -242,18 +242,8 @@ async def test_a_stale_command_and_one_from_the_future_are_refused() -> None:
 
 @on_virtual_time
 async def test_a_flood_of_commands_makes_none_be_forgotten_while_it_could_be_replayed() -> None:
-    site = Site()
     journal = MemoryJournal(EPOCH, limit=10)
-    site.commands = Commands(
-        site.plant,
-        Signer(PLANT_ID, KEY),
-        site.plcs.connections,
-        put=site._put,
-        stats=site.stats,
-        wall_clock=wall_clock,
-        writes_stopped=lambda: False,
-        journal=journal,
-    )
+    site = Site(journal=journal)
     site.order("HOLD", {}, cmd_id="first", age=-20)
     await asyncio.sleep(1)
     for number in range(30):
