@@ -38,7 +38,7 @@ docs: install
 	$(PY) scripts/generate_docs.py
 
 lock: install
-	.venv/bin/uv pip compile pyproject.toml --extra sim --group dev --group build --generate-hashes \
+	.venv/bin/uv pip compile pyproject.toml --extra operator --extra sim --group dev --group build --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet \
 	    --output-file requirements/dev.txt
 

@@ -1,0 +1,63 @@
+"""What things are called in a cluster: objects, labels, annotations, Secret types. One place for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from voke_api.resources.common import GROUP
+
+FIELD_MANAGER: Final = "voke-operator"
+"""Of every write; server-side apply tells by it whose a field is."""
+
+ALLOW_LABEL: Final = f"{GROUP}/allow"
+"""Must be ``"true"`` on a Secret that a Plant or a GatewayPool refers to."""
+PLANT_LABEL: Final = f"{GROUP}/plant"
+POOL_LABEL: Final = f"{GROUP}/pool"
+SHARD_LABEL: Final = f"{GROUP}/shard"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+OWNED: Final[Mapping[str, str]] = {MANAGED_BY: FIELD_MANAGER}
+"""On everything that the operator made; what its watches select by."""
+
+PLANT_SECRET_TYPE: Final = f"{GROUP}/plant-credentials"
+BUNDLE_SECRET_TYPE: Final = f"{GROUP}/bundle"
+FLEET_CA_SECRET_TYPE: Final = f"{GROUP}/fleet-ca"
+
+PLANT_ID_ANNOTATION: Final = f"{GROUP}/plant-id"
+"""On a plant's Secret: whose keys it holds."""
+GENERATION_ANNOTATION: Final = f"{GROUP}/bundle-generation"
+"""On a gateway's pod: touching it makes kubelet refresh the mounted Secret at once."""
+REGISTERED_ANNOTATION: Final = f"{GROUP}/registered"
+"""On a Plant: key ids of which a person says that Voke knows them."""
+
+FLEET_CA: Final = "voke-fleet-ca"
+"""Secret in the operator's namespace."""
+LEASE: Final = "voke-operator"
+
+
+def plant_secret(plant: str) -> str:
+    """Secret with what was generated for a Plant."""
+    return f"voke-plant-{plant}"
+
+
+def gateway(pool: str, shard: int) -> str:
+    """StatefulSet and Service of a shard; its only pod has ``-0`` behind it.
+
+    At most 52 characters, because the controller puts a hash behind the name for a label of 63.
+    """
+    return f"voke-gw-{pool}-{shard}"
+
+
+def gateway_pod(pool: str, shard: int) -> str:
+    """The pod of a shard."""
+    return f"{gateway(pool, shard)}-0"
+
+
+def bundle_secret(pool: str, shard: int) -> str:
+    """Secret that a shard's pod mounts."""
+    return f"voke-bundle-{pool}-{shard}"
+
+
+def disruption_budget(pool: str) -> str:
+    """PodDisruptionBudget over all pods of a pool; its NetworkPolicy has the same name."""
+    return f"voke-gw-{pool}"
