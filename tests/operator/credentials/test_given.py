@@ -18,8 +18,9 @@ from tests.support.pki import DAY, Authority
 from tests.support.plants import PLANT_ID, battery_document
 from voke_api.problems import Severity
 from voke_api.resources import GatewayPool, Plant
-from voke_cli.secret import Secret, read_secret
-from voke_cli.secrets_check import Given, credentials_from_secrets
+from voke_cli.secret import read_secret
+from voke_operator.credentials.given import Given, credentials_from_secrets
+from voke_operator.credentials.secret import Secret
 
 HMAC = b"0123456789abcdef0123456789abcdef"
 LOGIN = {"hmac.key": HMAC, "username": b"u", "password": b"pw"}
