@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,8 +22,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.observed import CredentialInUse
+from voke_operator.credentials.ids import certificate_id, jwt_id, rfc3339
 from voke_operator.credentials.secret import Secret
 from voke_operator.names import ALLOW_LABEL
+
+CredentialName = Literal["hmac", "password", "mtls", "jwt"]
 
 MIN_HMAC_CHARACTERS: Final = 32
 """Protocol §4."""
@@ -62,6 +66,36 @@ def credentials_from_secrets(
         searched: Where ``secrets`` are from, for the message about a missing one.
     """
     return _Reader(plant, secrets, now, missing, searched).read(pool)
+
+
+def brought(plant: Plant, given: Given) -> tuple[CredentialInUse, ...]:
+    """The credentials that a Plant's Secrets give it, by name, as its status says them."""
+    spec = plant.spec
+    found = []
+    names: tuple[CredentialName, ...] = ("hmac", "jwt", "mtls", "password")
+    for name in names:
+        source = getattr(spec.credentials, name)
+        if source is None or name not in ("hmac", spec.auth.method.lower()):
+            continue
+        secret = source.secret_ref.name
+        found.append(_in_use(name, given.values, secret))
+    return tuple(found)
+
+
+def _in_use(name: CredentialName, values: Mapping[str, Any], secret: str) -> CredentialInUse:
+    """Raises nothing: what cannot be understood is named after its Secret; a problem says why."""
+    key_id, not_after = secret, None
+    try:
+        if name == "mtls" and "tls_certificate" in values:
+            leaf = x509.load_pem_x509_certificate(values["tls_certificate"])
+            key_id, not_after = certificate_id(leaf), rfc3339(leaf.not_valid_after_utc)
+        elif name == "jwt" and "jwt_private_key" in values:
+            key = load_pem_private_key(values["jwt_private_key"], password=None)
+            assert isinstance(key, RSAPrivateKey)
+            key_id = jwt_id(key.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        pass
+    return CredentialInUse(name=name, source="Secret", key_id=key_id, not_after=not_after)
 
 
 class _Reader:
