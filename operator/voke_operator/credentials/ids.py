@@ -5,6 +5,7 @@ From public halves where there is one. Nothing is derived from a secret that cou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -41,3 +42,19 @@ def issuer_id(certificate: x509.Certificate) -> str:
 def rfc3339(instant: datetime) -> str:
     """An instant as Kubernetes writes it."""
     return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def format_ids(ids: Mapping[str, str]) -> str:
+    """Ids by credential as the value of an annotation: ``hmac=…,mtls=…``."""
+    return ",".join(f"{name}={key_id}" for name, key_id in sorted(ids.items()))
+
+
+def parse_ids(text: str | None) -> dict[str, str]:
+    """The other way; what is not of that form is left out."""
+    pairs = (word.partition("=") for word in parse_words(text))
+    return {name: key_id for name, separator, key_id in pairs if separator and key_id}
+
+
+def parse_words(text: str | None) -> tuple[str, ...]:
+    """Words between commas and white space."""
+    return tuple((text or "").replace(",", " ").split())
