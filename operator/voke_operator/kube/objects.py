@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
 from voke_operator.kube.resources import Resource
 
 Changed = Callable[[str, str, str], None]
