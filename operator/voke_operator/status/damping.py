@@ -1,0 +1,265 @@
+"""When a status is written: on a change of state, not on every flutter, and not for all Plants at once.
+
+* What got better is written at once, what got worse after it has lasted :data:`LASTING`; both within one write
+  per object per :data:`INTERVAL`. Other words for the same state wait until :data:`REWORDING` after the last write.
+* A new generation, a condition that was missing and decisions (where a plant runs, which keys it has) do not wait.
+* All objects share a rate. Who has to wait is told when to ask again.
+
+Time is passed in, and nothing here writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Final, Generic, TypeVar
+
+from voke_api.resources.observed import Condition, PlantObserved, PoolObserved
+from voke_operator.status.conditions import Wanted
+from voke_operator.status.facts import Finding
+
+LASTING: Final = 15.0
+"""Seconds that a change for the worse has to last."""
+INTERVAL: Final = 10.0
+"""Seconds between two writes to one object."""
+REWORDING: Final = 60.0
+"""Seconds since the last write, for a change of words only."""
+
+ObservedT = TypeVar("ObservedT", PlantObserved, PoolObserved)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[ObservedT]):
+    """What to do about one object's status."""
+
+    write: ObservedT | None
+    """The whole new status; None: nothing is to be written now."""
+    due: float | None
+    """When to ask again (in the clock of ``now``) although nothing happens; None: there is no need."""
+
+
+class Rate:
+    """A token bucket that starts full."""
+
+    __slots__ = ("_at", "_burst", "_per_second", "_tokens")
+
+    def __init__(self, *, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = burst
+        self._at: float | None = None
+
+    def take(self, now: float, *, urgent: bool = False) -> bool:
+        """Take one token. ``urgent`` takes it though there is none; the others wait for it then."""
+        if self._at is not None:
+            gained = max(0.0, now - self._at) * self._per_second
+            self._tokens = min(self._burst, self._tokens + gained)
+        self._at = now
+        if self._tokens < 1 and not urgent:
+            return False
+        self._tokens = max(-self._burst, self._tokens - 1)
+        return True
+
+    def wait(self, place: int) -> float:
+        """Seconds after the last :meth:`take` until the one in that place of the queue, 1 or later, has a token."""
+        return max(0.0, place - self._tokens) / self._per_second
+
+
+class _Kind(Enum):
+    """How a condition differs from what is written."""
+
+    NOW = auto()
+    """It is not there yet, or a decision about a newer generation."""
+    SOON = auto()
+    """Better, decided, or as good for a newer generation."""
+    IF_IT_LASTS = auto()
+    WORDS = auto()
+    """Only the message differs, or what is written with it."""
+
+
+_SPACING: Final = {
+    _Kind.NOW: -math.inf,
+    _Kind.SOON: INTERVAL,
+    _Kind.IF_IT_LASTS: INTERVAL,
+    _Kind.WORDS: REWORDING,
+}
+"""Seconds since the last write, by what is to be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    kind: _Kind
+    ripe_at: float
+
+    def allowed_at(self, written_at: float) -> float:
+        return max(self.ripe_at, written_at + _SPACING[self.kind])
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Of one object."""
+
+    written_at: float = -math.inf
+    pending: dict[str, _Pending] = field(default_factory=dict)
+    """By condition type."""
+
+    def renew(self, type_: str, kind: _Kind | None, now: float) -> bool:
+        """Note how a condition differs now. Returns whether that is ripe."""
+        before = self.pending.get(type_)
+        if kind is None:
+            self.pending.pop(type_, None)
+            return False
+        if kind in {_Kind.NOW, _Kind.SOON}:
+            ripe_at = now
+        elif before is None or before.kind not in {kind, _Kind.IF_IT_LASTS}:
+            ripe_at = now + LASTING
+        else:  # it lasts since then, even if the words have changed meanwhile
+            ripe_at = before.ripe_at
+        self.pending[type_] = _Pending(kind, ripe_at)
+        return ripe_at <= now
+
+
+class Damper:
+    """Remembers, by key, what has been pending on an object and when it was written last."""
+
+    def __init__(self, rate: Rate) -> None:
+        """``rate``: of all writes together."""
+        self._rate = rate
+        self._memory: dict[Hashable, _Memory] = {}
+        self._waiting: set[Hashable] = set()
+        """Objects that only wait for the rate."""
+
+    def judge(
+        self, key: Hashable, wanted: Wanted, observed: ObservedT, now: float, *, at: float
+    ) -> Decision[ObservedT]:
+        """What to write now.
+
+        Args:
+            key: Of the object.
+            wanted: What its status is to say.
+            observed: Its status as far as is known; after a write of ours, what was written.
+            now: Seconds of a clock that never goes back.
+            at: Epoch seconds, for ``lastTransitionTime``.
+        """
+        memory = self._memory.setdefault(key, _Memory())
+        old = {each.type: each for each in observed.conditions}
+        standing, ripe = _standing(wanted, old, observed, memory, now)
+        urgent = observed.observed_generation < wanted.generation or any(
+            getattr(observed, name) != value for name, value in wanted.decided.items()
+        )
+        self._waiting.discard(key)
+        due = now if urgent else _next(memory.pending.values(), memory.written_at)
+        if due is None:
+            if now > memory.written_at + REWORDING:
+                del self._memory[key]
+            return Decision(None, None)
+        if due > now:
+            return Decision(None, due)
+        urgent = urgent or any(each.kind is _Kind.NOW for each in memory.pending.values())
+        if not self._rate.take(now, urgent=urgent):
+            self._waiting.add(key)
+            return Decision(None, now + self._rate.wait(len(self._waiting)))
+        rest = [each for type_, each in memory.pending.items() if type_ not in ripe]
+        return Decision(_written(wanted, standing, ripe, observed, at), _next(rest, now))
+
+    def written(self, key: Hashable, now: float) -> None:
+        """The write that was decided on succeeded."""
+        self._memory.setdefault(key, _Memory()).written_at = now
+
+    def forget(self, key: Hashable) -> None:
+        """The object is gone."""
+        self._memory.pop(key, None)
+        self._waiting.discard(key)
+
+
+def _standing(
+    wanted: Wanted, old: Mapping[str, Condition], observed: ObservedT, memory: _Memory, now: float
+) -> tuple[dict[str, Finding], set[str]]:
+    """What every condition is to say if there is a write now, and the types of those that differ then."""
+    standing: dict[str, Finding] = {}
+    ripe: set[str] = set()
+    for type_, finding in wanted.findings.items():
+        attached = any(
+            getattr(observed, name) != value
+            for name, (with_, value) in wanted.attached.items()
+            if with_ == type_
+        )
+        if memory.renew(type_, _kind(old.get(type_), finding, attached=attached), now):
+            ripe.add(type_)
+        standing[type_] = finding if type_ in ripe else _finding(old[type_])
+    if wanted.summary is not None:
+        type_, make = wanted.summary
+        summary = make(standing)
+        if ripe:  # it goes along with its parts
+            memory.pending.pop(type_, None)
+            ripe.add(type_)
+        elif memory.renew(type_, _kind(old.get(type_), summary, attached=False), now):
+            ripe.add(type_)
+        standing[type_] = summary if type_ in ripe else _finding(old[type_])
+    return standing, ripe
+
+
+def _kind(old: Condition | None, new: Finding, *, attached: bool) -> _Kind | None:
+    """How ``new`` differs; ``attached``: what is written with it differs."""
+    if old is None:
+        return _Kind.NOW
+    if new.hold:
+        return None
+    same_status = new.status == old.status
+    same_state = same_status and new.reason == old.reason
+    newer = new.generation is not None and new.generation > old.observed_generation
+    if same_state and new.message == old.message and not attached and not newer:
+        return None
+    if new.prompt:
+        return _Kind.NOW if newer else _Kind.SOON
+    if (newer and same_status) or (new.status == "True" and not same_status):
+        return _Kind.SOON
+    return _Kind.WORDS if same_state else _Kind.IF_IT_LASTS
+
+
+def _next(pending: Iterable[_Pending], written_at: float) -> float | None:
+    return min((each.allowed_at(written_at) for each in pending), default=None)
+
+
+def _finding(old: Condition) -> Finding:
+    return Finding(
+        status=old.status, reason=old.reason, message=old.message, generation=old.observed_generation
+    )
+
+
+def _written(
+    wanted: Wanted, standing: Mapping[str, Finding], ripe: set[str], observed: ObservedT, at: float
+) -> ObservedT:
+    """The status with what is ripe; conditions of other authors stay."""
+    old = {each.type: each for each in observed.conditions}
+    types = list(standing)
+    if wanted.summary is not None:  # people read it first
+        types.insert(0, types.pop())
+    ours: list[Condition] = [
+        _condition(type_, standing[type_], old.get(type_), at) if type_ in ripe else old[type_]
+        for type_ in types
+    ]
+    others: list[Condition] = [each for type_, each in old.items() if type_ not in standing]
+    attached = {name: value for name, (type_, value) in wanted.attached.items() if type_ in ripe}
+    generation = max(wanted.generation, observed.observed_generation)
+    changes = {"observed_generation": generation, "conditions": (*ours, *others)}
+    return observed.model_copy(update=changes | dict(wanted.decided) | attached)
+
+
+def _condition(type_: str, finding: Finding, old: Condition | None, at: float) -> Condition:
+    lasts = old is not None and old.status == finding.status
+    return Condition(
+        type=type_,
+        status=finding.status,
+        reason=finding.reason,
+        message=finding.message,
+        last_transition_time=old.last_transition_time if old is not None and lasts else _rfc3339(at),
+        observed_generation=max(old.observed_generation if old is not None else 0, finding.generation or 0),
+    )
+
+
+def _rfc3339(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
