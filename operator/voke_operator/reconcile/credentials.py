@@ -1,0 +1,324 @@
+"""Carries out what :mod:`voke_operator.credentials.ledger` decides about one plant, until nothing is left to do.
+
+The order of the writes is what makes it safe: the Secret first, then the status that names its keys, and only
+then does material leave here for a bundle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from secrets import token_bytes
+from typing import Any, Final
+
+import structlog
+
+from voke_api.problems import Problem, Severity
+from voke_api.resolved import PlantCredentials
+from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.observed import CredentialInUse, PlantObserved
+from voke_operator import names
+from voke_operator.credentials.bundled import for_bundle, from_bundle
+from voke_operator.credentials.decisions import (
+    Create,
+    Decision,
+    Keep,
+    Mint,
+    Record,
+    Refuse,
+    Update,
+    needs_fresh_reads,
+)
+from voke_operator.credentials.decisions import Finding as Trouble
+from voke_operator.credentials.given import Given, brought, credentials_from_secrets
+from voke_operator.credentials.issuer import Issuer
+from voke_operator.credentials.ledger import decide, mint
+from voke_operator.credentials.material import Material
+from voke_operator.credentials.registration import registered
+from voke_operator.credentials.secret import Secret, from_document, to_document
+from voke_operator.kube.client import Client
+from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import SECRETS
+from voke_operator.status import causes
+from voke_operator.status.facts import Cause, CredentialFacts, Finding
+from voke_operator.status.reasons import Reason
+
+_STEPS: Final = 12
+"""More decisions in a row than any way through the ledger takes."""
+_KEPT: Final = 256
+"""Secrets that Plants refer to; what they hold is in bundles as well."""
+_LOOK_AGAIN: Final = 30.0
+"""Seconds after which what a person has to mend is looked at again, though no watch tells of it."""
+
+log = structlog.get_logger(__name__)
+
+
+class UnsettledError(Exception):
+    """Other writers came in between too often; try again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What came of it."""
+
+    facts: CredentialFacts
+    credentials: PlantCredentials | None
+    """For the bundle; None: not all are ready."""
+    problems: tuple[Problem, ...] = ()
+    """Warnings about what Secrets hold."""
+    versions: tuple[str, ...] = ()
+    """Secrets that it was made from, each with its resourceVersion."""
+    check_after: float | None = None
+    """Seconds after which to look again although nothing changes."""
+
+
+class ReferencedSecrets:
+    """Secrets that Plants and pools refer to. Read once per version, for thousands of Plants may share one."""
+
+    def __init__(self, client: Client, objects: Objects) -> None:
+        self._client = client
+        self._objects = objects
+        self._kept: dict[tuple[str, str], Secret] = {}
+
+    async def read(self, namespace: str, wanted: Collection[str]) -> dict[str, Secret]:
+        """Those that there are, by name. One without the label that allows it comes without its content."""
+        found = {name: await self._one(namespace, name) for name in sorted(wanted)}
+        return {name: secret for name, secret in found.items() if secret is not None}
+
+    async def _one(self, namespace: str, name: str) -> Secret | None:
+        metadata = self._objects.get(SECRETS, namespace, name)
+        kept = self._kept.get((namespace, name))
+        if kept is not None and metadata is not None and kept.resource_version == metadata.resource_version:
+            return kept
+        allowed = metadata is not None and metadata.labels.get(names.ALLOW_LABEL) == "true"
+        try:
+            if not allowed:
+                seen = await self._client.get_metadata(SECRETS, namespace, name)
+                return from_document({**seen, "data": {}})
+            secret = from_document(await self._client.get(SECRETS, namespace, name))
+        except NotFoundError:
+            return None
+        if len(self._kept) >= _KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[namespace, name] = secret
+        return secret
+
+
+class CredentialKeeper:
+    """Sees to the credentials of one plant after another."""
+
+    def __init__(
+        self,
+        client: Client,
+        objects: Objects,
+        *,
+        issuer: Callable[[], Awaitable[Issuer | Trouble]],
+        record: Callable[[Plant, tuple[CredentialInUse, ...]], Awaitable[PlantObserved]],
+        reread: Callable[[Plant], Awaitable[tuple[Plant, PlantObserved]]],
+        copy: Callable[[Plant], PlantCredentials | None],
+        fresh_copy: Callable[[Plant], Awaitable[PlantCredentials | None]],
+        now: Callable[[], datetime],
+    ) -> None:
+        """
+        Args:
+            client: For the Secrets.
+            objects: What is known of them.
+            issuer: The CA, or why there is none.
+            record: Writes the credentials in use into the Plant's status at the version that is known of it, and
+                says what the status is then. Raises ConflictError.
+            reread: Reads the Plant from the API server. Raises NotFoundError.
+            copy: What the bundle that is known holds of a plant.
+            fresh_copy: The same, read from the API server.
+            now: With a time zone.
+        """
+        self._client = client
+        self._objects = objects
+        self._referenced = ReferencedSecrets(client, objects)
+        self._issuer = issuer
+        self._record = record
+        self._reread = reread
+        self._copy = copy
+        self._fresh_copy = fresh_copy
+        self._now = now
+        self._slow = ThreadPoolExecutor(max_workers=2, thread_name_prefix="keys")
+        """An RSA pair takes 120 ms of CPU: two at most at once, and never on the event loop."""
+
+    def close(self) -> None:
+        """Wait for no key that is being made."""
+        self._slow.shutdown(wait=False, cancel_futures=True)
+
+    async def settle(self, plant: Plant, observed: PlantObserved, pool: GatewayPool | None) -> Settled:
+        """Bring the plant's credentials in order, as far as that is possible.
+
+        Raises:
+            UnsettledError, KubeError: try again.
+        """
+        wanted = secrets_of(plant, pool)
+        secrets = await self._referenced.read(plant.metadata.namespace, wanted)
+        given = credentials_from_secrets(
+            plant, pool, secrets, now=self._now(), searched=f"namespace {plant.metadata.namespace}"
+        )
+        versions = tuple(f"{name}@{secrets[name].resource_version}" for name in sorted(secrets))
+        own = brought(plant, given)
+        errors = [each for each in given.problems if each.severity is Severity.ERROR]
+        rest = tuple(each for each in given.problems if each.severity is not Severity.ERROR)
+        decision, secret = await self._carry_out(plant, observed, given, own)
+        if secret is not None:
+            versions = (*versions, f"{secret.name}@{secret.resource_version}")
+        if isinstance(decision, Refuse):
+            facts = CredentialFacts(cause=_cause(decision.problems[0]), in_use=observed.credentials)
+            return Settled(facts=facts, credentials=None, versions=versions, check_after=_LOOK_AGAIN)
+        in_use = _in_use(decision.in_use, own)
+        facts = CredentialFacts(
+            cause=_secret_cause(errors[0], plant.metadata.namespace) if errors else None,
+            warning=_cause(decision.warnings[0]) if decision.warnings else None,
+            in_use=in_use,
+            registered=_registered(plant, in_use),
+        )
+        if errors:
+            return Settled(facts=facts, credentials=None, problems=rest, check_after=_LOOK_AGAIN)
+        return Settled(
+            facts=facts,
+            credentials=for_bundle(given.values, decision.material),
+            problems=rest,
+            versions=versions,
+            check_after=None
+            if decision.next_check is None
+            else max(1.0, (decision.next_check - self._now()).total_seconds()),
+        )
+
+    async def _carry_out(
+        self, plant: Plant, observed: PlantObserved, given: Given, own: tuple[CredentialInUse, ...]
+    ) -> tuple[Keep | Refuse, Secret | None]:
+        namespace, secret_name = plant.metadata.namespace, names.plant_secret(plant.metadata.name)
+        known = self._objects.get(SECRETS, namespace, secret_name)
+        secret = None if known is None else await self._read(namespace, secret_name)
+        copy = self._copy(plant)
+        issuer = await self._issuer() if "mtls" in given.generated else None
+        fresh: Mapping[Any, Material] | None = None
+        sure = False
+        for _ in range(_STEPS):
+            decision = decide(
+                plant,
+                secret,
+                needs=given.generated,
+                recorded=_recorded(plant, observed),
+                copy=None if copy is None else from_bundle(copy),
+                issuer=issuer,
+                now=self._now(),
+                fresh=fresh,
+            )
+            if needs_fresh_reads(decision) and not sure:
+                secret = await self._read(namespace, secret_name)
+                plant, observed = await self._reread(plant)
+                copy = await self._fresh_copy(plant)
+                sure = True
+                continue
+            match decision:
+                case Mint():
+                    fresh = await self._mint(decision, plant, issuer)
+                    continue
+                case Create() | Update():
+                    secret = await self._write(decision)
+                case Record():
+                    observed = await self._record(plant, _in_use(decision.in_use, own))
+                case Keep():
+                    if _in_use(decision.in_use, own) != observed.credentials:
+                        await self._record(plant, _in_use(decision.in_use, own))
+                    return decision, secret
+                case Refuse():
+                    return decision, secret
+            sure = False
+        raise UnsettledError(f"the credentials of {plant.metadata.name} keep changing")
+
+    async def _read(self, namespace: str, name: str) -> Secret | None:
+        try:
+            return from_document(await self._client.get(SECRETS, namespace, name))
+        except NotFoundError:
+            return None
+
+    async def _write(self, decision: Create | Update) -> Secret | None:
+        """The Secret as it is now, whoever wrote it."""
+        wanted = decision.secret
+        try:
+            if isinstance(decision, Create):
+                document = await self._client.create(SECRETS, to_document(wanted))
+                log.info("keys created", secret=wanted.name, namespace=wanted.namespace, restored=decision.restored)
+            else:
+                document = await self._client.replace(SECRETS, to_document(wanted))
+                log.info(
+                    "keys updated", secret=wanted.name, namespace=wanted.namespace, changes=decision.changes
+                )
+        except (AlreadyExistsError, ConflictError, NotFoundError):
+            return await self._read(wanted.namespace, wanted.name)
+        self._objects.put(SECRETS, document)
+        return from_document(document)
+
+    async def _mint(
+        self, decision: Mint, plant: Plant, issuer: Issuer | Trouble | None
+    ) -> Mapping[Any, Material]:
+        def make() -> Mapping[Any, Material]:
+            return mint(
+                decision.names,
+                plant.spec.plant_id,
+                issuer=issuer,
+                now=self._now(),
+                random_bytes=token_bytes,
+            )
+
+        if "jwt" not in decision.names:
+            return make()
+        return await asyncio.get_running_loop().run_in_executor(self._slow, make)
+
+
+def secrets_of(plant: Plant, pool: GatewayPool | None) -> frozenset[str]:
+    """Names of the Secrets that a Plant, and its pool for it, refer to."""
+    spec = plant.spec
+    sources = (spec.credentials.hmac, getattr(spec.credentials, spec.auth.method.lower()))
+    wanted = {source.secret_ref.name for source in sources if source is not None}
+    if pool is not None and pool.spec.voke.ca is not None:
+        wanted.add(pool.spec.voke.ca.secret_ref.name)
+    return frozenset(wanted)
+
+
+def _recorded(plant: Plant, observed: PlantObserved) -> tuple[CredentialInUse, ...]:
+    return observed.credentials if observed.plant_id in (None, plant.spec.plant_id) else ()
+
+
+def _in_use(
+    generated: Collection[CredentialInUse], own: Collection[CredentialInUse]
+) -> tuple[CredentialInUse, ...]:
+    return tuple(sorted((*generated, *own), key=lambda each: each.name))
+
+
+def _registered(plant: Plant, in_use: tuple[CredentialInUse, ...]) -> Finding:
+    confirmed = plant.metadata.annotations.get(names.REGISTERED_ANNOTATION)
+    verdict = registered(plant.metadata.name, in_use, confirmed)
+    reason = Reason.CONFIRMED if verdict.status == "True" else Reason.REGISTRATION_UNCONFIRMED
+    return Finding(status=verdict.status, reason=reason, message=verdict.message, prompt=True)
+
+
+def _cause(trouble: Trouble) -> Cause:
+    return Cause(_REASONS[trouble.reason], trouble.message)
+
+
+_REASONS: Final = {
+    "NameConflict": Reason.NAME_CONFLICT,
+    "KeyLost": Reason.KEY_LOST,
+    "IssuerUnusable": Reason.ISSUER_UNUSABLE,
+    "IssuerExpires": Reason.ISSUER_EXPIRES_SOON,
+}
+
+
+def _secret_cause(problem: Problem, namespace: str) -> Cause:
+    """The condition's words for what is wrong with a Secret that is referred to."""
+    if problem.kind != "Secret":
+        field = ".".join(map(str, problem.path[:-1]))
+        return causes.secret_missing(secret=str(problem.value), namespace=namespace, field=field)
+    if problem.path == ("metadata", "labels"):
+        return causes.secret_not_allowed(secret=problem.name, namespace=namespace, field="")
+    return causes.secret_invalid(secret=problem.name, problem=problem.message)

@@ -1,0 +1,258 @@
+"""Writes ``.status`` of Plants and pools, when it is time to.
+
+What a status says is worked out in :mod:`voke_operator.status`; here it is put together from what was reconciled
+and what the gateways say, and written at the version that is known, so that nothing is overwritten unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.observed import CredentialInUse, PlantObserved, PoolObserved
+from voke_operator import names
+from voke_operator.kube.client import Client, Object
+from voke_operator.kube.errors import ConflictError, NotFoundError
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import PLANTS, POOLS, Resource
+from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardId
+from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.status.conditions import plant_status
+from voke_operator.status.damping import Damper
+from voke_operator.status.events import EventWriter, Regarding, transition
+from voke_operator.status.facts import BundleFacts, PlantFacts, ShardFacts
+from voke_operator.status.poll import Gateways, Shard
+from voke_operator.status.pools import Outage, PoolFacts, outage, pool_status
+
+_OUTAGE_LOOK: Final = 15.0
+"""Seconds after which an outage is looked at again."""
+
+
+class Documents(Protocol):
+    """Custom resources as they were read."""
+
+    def plant(self, name: Name) -> Plant | None:
+        """The newest version that could be read; None: it is not there, or none could."""
+
+    def pool(self, name: Name) -> GatewayPool | None:
+        """The same for a pool."""
+
+
+class FleetFigures(Protocol):
+    """What metrics are told of the fleet."""
+
+    def note(self, key: Name, observed: PlantObserved) -> None:
+        """One Plant's status as it is now."""
+
+    def forget(self, key: Name) -> None:
+        """The Plant is gone."""
+
+    def pool(self, namespace: str, name: str, *, reachable: bool | None) -> None:
+        """Whether plants of a pool get through to Voke; None: nobody knows, or the pool is gone."""
+
+
+class Statuses:
+    """The statuses of all Plants and pools."""
+
+    def __init__(
+        self,
+        client: Client,
+        objects: Objects,
+        documents: Documents,
+        fleet: Fleet,
+        gateways: Gateways,
+        *,
+        damper: Damper,
+        events: EventWriter,
+        figures: FleetFigures,
+        wake: Callable[[Key], None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """``wake`` has the status of a key looked at soon."""
+        self._client = client
+        self._objects = objects
+        self._documents = documents
+        self._fleet = fleet
+        self._gateways = gateways
+        self._damper = damper
+        self._events = events
+        self._figures = figures
+        self._wake = wake
+        self._wall_clock = wall_clock
+        self._outages: dict[Name, Outage] = {}
+
+    async def settle(self, key: Key) -> float | None:
+        """Write the status of a Plant or a pool if it is time; seconds until it may be.
+
+        Raises:
+            KubeError: try again; after a conflict what is known is up to date.
+        """
+        if key.kind is Kind.PLANT:
+            return await self._settle_plant(Name(key.namespace, key.name))
+        return await self._settle_pool(Name(key.namespace, key.name))
+
+    async def record(self, name: Name, in_use: tuple[CredentialInUse, ...]) -> PlantObserved:
+        """Write now which credentials a Plant has, at the version that is known.
+
+        Raises:
+            ConflictError: it changed since; what is known is up to date now.
+            NotFoundError: the Plant is gone.
+        """
+        record = self._fleet.plant(name)
+        record.credentials = replace(record.credentials, in_use=in_use)
+        await self._settle_plant(name)
+        return self.observed(name)
+
+    def observed(self, name: Name) -> PlantObserved:
+        """The status of a Plant as far as is known."""
+        document = self._objects.document(PLANTS, *name)
+        return PlantObserved() if document is None else plant_observed(document)
+
+    def outage(self, pool: Name) -> bool:
+        """Whether no plant of a pool gets through to Voke."""
+        return pool in self._outages
+
+    def forget(self, name: Name) -> None:
+        """The Plant is gone."""
+        self._damper.forget(Key(Kind.PLANT, *name))
+        self._figures.forget(name)
+
+    async def _settle_plant(self, name: Name) -> float | None:
+        document = self._objects.document(PLANTS, *name)
+        record = self._fleet.plants.get(name)
+        if document is None or record is None:
+            self.forget(name)
+            return None
+        wanted = plant_status(self._facts(name, document, record))
+        before, now = plant_observed(document), self._wall_clock()
+        key = Key(Kind.PLANT, *name)
+        decision = self._damper.judge(key, wanted, before, now)
+        after = before
+        if decision.write is not None:
+            await self._write(PLANTS, document, decision.write)
+            self._damper.written(key, now)
+            after = decision.write
+            occurrence = transition(before.conditions, after.conditions, regarding(PLANTS, document))
+            if occurrence is not None:
+                self._events.note(occurrence)
+        self._figures.note(name, after)
+        return None if decision.due is None else max(0.1, decision.due - now)
+
+    def _facts(self, name: Name, document: Object, record: PlantRecord) -> PlantFacts:
+        pool = Name(name.namespace, record.references.pool)
+        shard = record.shard
+        files = None if shard is None else self._fleet.shard(shard)
+        return PlantFacts(
+            name=name.name,
+            namespace=name.namespace,
+            generation=document["metadata"].get("generation", 0),
+            plant=self._documents.plant(name),
+            problems=record.problems,
+            credentials=record.credentials,
+            placement=record.placement,
+            bundle=BundleFacts(
+                generation=record.written if files is not None else None,
+                plant_generation=record.packed_generation,
+                late=record.late,
+            ),
+            seen=self._gateways.view(_shard(shard)).of(name.name) if shard is not None else _UNSEEN,
+            outage=self.outage(pool),
+        )
+
+    async def _settle_pool(self, name: Name) -> float | None:
+        seen, now = self._gateways.sessions(*name), self._wall_clock()
+        before = self._outages.get(name)
+        found = outage(seen, before, now)
+        if found is None:
+            self._outages.pop(name, None)
+        else:
+            self._outages[name] = found
+        if (found is None) != (before is None):
+            for plant in self._fleet.in_pool(name):
+                self._wake(Key(Kind.PLANT, *plant))
+        again = _OUTAGE_LOOK if found is not None else None
+        self._figures.pool(*name, reachable=None if not seen.through and found is None else found is None)
+        document = self._objects.document(POOLS, *name)
+        if document is None:
+            return again
+        shards = self._fleet.shards_of(name)
+        facts = PoolFacts(
+            name=name.name,
+            namespace=name.namespace,
+            generation=document["metadata"].get("generation", 0),
+            plants=sum(len(record.plants) for record in shards.values()),
+            shards=[
+                ShardFacts(
+                    gateway=names.gateway(name.name, number),
+                    silence=self._gateways.view(Shard(*name, number)).silence,
+                )
+                for number in shards
+            ],
+            sessions=seen,
+            outage=found,
+        )
+        written, key = pool_observed(document), Key(Kind.POOL, *name)
+        decision = self._damper.judge(key, pool_status(facts), written, now)
+        if decision.write is not None:
+            await self._write(POOLS, document, decision.write)
+            self._damper.written(key, now)
+            occurrence = transition(
+                written.conditions, decision.write.conditions, regarding(POOLS, document)
+            )
+            if occurrence is not None:
+                self._events.note(occurrence)
+        waits = [wait for wait in (again, None if decision.due is None else decision.due - now) if wait]
+        return max(0.1, min(waits)) if waits else None
+
+    async def _write(
+        self, resource: Resource, document: Object, status: PlantObserved | PoolObserved
+    ) -> None:
+        metadata = document["metadata"]
+        where = metadata["namespace"], metadata["name"]
+        body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for gone in document.get("status", {}).keys() - body.keys():
+            body[gone] = None
+        try:
+            answer = await self._client.patch_status(
+                resource, *where, body, resource_version=metadata["resourceVersion"]
+            )
+        except ConflictError:
+            self._objects.put(resource, await self._client.get(resource, *where))
+            raise
+        except NotFoundError:
+            self._objects.drop(resource, document)
+            raise
+        self._objects.put(resource, answer)
+
+
+def regarding(resource: Resource, document: Object) -> Regarding:
+    """What an Event about an object names."""
+    metadata = document["metadata"]
+    return Regarding(
+        kind=resource.kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+    )
+
+
+def plant_observed(document: Object) -> PlantObserved:
+    """A Plant's status; empty if there is none, or it is not ours."""
+    return _parsed(PlantObserved, document)
+
+
+def pool_observed(document: Object) -> PoolObserved:
+    """A pool's status; empty if there is none, or it is not ours."""
+    return _parsed(PoolObserved, document)
+
+
+def _parsed(model: Any, document: Object) -> Any:
+    try:
+        return model.model_validate(document.get("status") or {})
+    except ValidationError:
+        return model()
+
+
+def _shard(shard: ShardId) -> Shard:
+    return Shard(shard.namespace, shard.pool, shard.number)
