@@ -141,7 +141,7 @@ def test_why_there_is_no_session_is_said_once_and_cleared(failure: Exception, re
                 assert says in rig.stats.uplink_problem
                 assert not rig.stats.connected
                 assert len(voke.logins) > 4
-                assert [log["event"] for log in logs] == ["uplink_problem"]
+                assert [log["event"] for log in logs] == ["uplink problem"]
                 voke.refusal = None
                 await rig.connected(within=301)
                 assert rig.stats.uplink_reason == rig.stats.uplink_problem == ""
@@ -233,7 +233,7 @@ def test_a_message_that_cannot_be_handled_stops_neither_the_next_nor_telemetry()
                 rig.snapshot()
                 await rig.empty(within=1)
         assert seen == [b"bad", b"good"]
-        assert [log["event"] for log in logs if log["log_level"] == "error"] == ["inbound_message_failed"]
+        assert [log["event"] for log in logs if log["log_level"] == "error"] == ["inbound message failed"]
 
     run(main())
 
