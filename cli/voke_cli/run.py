@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from voke_cli.plan_bundle import Outcome, command
@@ -19,6 +20,8 @@ from voke_cli.watch import look
 BUNDLE = ".bundle"
 """Where in the state directory the gateway finds its work; there while it runs."""
 STDIN = Path("-")
+
+log = structlog.get_logger()
 
 
 class LogFormat(StrEnum):
@@ -77,6 +80,9 @@ def run(
                 seen = look(files)
                 outcome = _plan_first(command(files, keep.directory, bundle, first=True))
                 configure(log_format.value)
+                claims = EndpointClaims("voke run")
+                if claims.trouble:
+                    log.error("other programs on this machine may use the same PLCs", problem=claims.trouble)
                 options = Options(
                     name=socket.gethostname(),
                     bundle=bundle,
@@ -90,7 +96,7 @@ def run(
                 run_forever(
                     serve(
                         options,
-                        drivers=exclusive(EndpointClaims("voke run")),
+                        drivers=exclusive(claims),
                         beside=None if STDIN in files else again.run,
                     )
                 )
