@@ -54,7 +54,8 @@ def run(
     """Read PLCs and talk to Voke until SIGTERM or Ctrl-C, then drain and stop within ten seconds.
 
     A file that changes meanwhile changes its plants, and only those. With a mistake in it they stay what they
-    were, and the log says what is wrong. Standard input (-) is read once.
+    were, and the log says what is wrong. So they do if a FILE itself is gone; a file that leaves a directory
+    takes its plants along. Standard input (-) is read once.
 
     Credentials that a Plant brings no Secret for are made once, in the state directory; voke credentials
     shows what to register at Voke.
@@ -91,6 +92,7 @@ def run(
                     read_only="voke run was started with --read-only" if read_only else None,
                     per_plant_metrics=outcome.per_plant_metrics,
                     per_connection_metrics=outcome.per_connection_metrics,
+                    notes_are_logged=True,
                 )
                 again = Replanner(files, lambda: command(files, keep.directory, bundle, first=False), seen)
                 run_forever(

@@ -84,6 +84,10 @@ async def test_files_that_change_change_their_plants_and_nobody_else_notices(tmp
                 await asyncio.sleep(0.05)
                 said = [line["problem"] for line in run.log if line["event"] == "problem in files"]
         assert all("second.yaml:" in problem for problem in said), "with file and line"
+        assert len(said) == len(set(said))
+        assert not [line for line in run.log if line["event"] == "plant is not as its bundle says"], (
+            "nothing is said twice"
+        )
         count = len(run.samples("M2"))
         await run.voke.wait_for(lambda: len(run.samples("M2")) > count + 1, within=WITHIN)
 
