@@ -24,7 +24,7 @@ import uvloop
 from tests.support.fleet import Entry, Fleet, entry, point
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.plant import Connection as ConnectionSpec
-from voke_gateway.clock import system_clock
+from voke_gateway.clock import WallClock, system_clock
 from voke_gateway.drivers.base import ConnectionState, DeviceReading, PointWrite
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Quota
@@ -40,8 +40,10 @@ class IdleConnection:
     def __init__(
         self,
         spec: ConnectionSpec,
-        _devices: Sequence[ResolvedDevice],
-        **_: object,
+        devices: Sequence[ResolvedDevice],  # noqa: ARG002 - of the protocol
+        *,
+        wall_clock: WallClock,  # noqa: ARG002
+        random: Random,  # noqa: ARG002
     ) -> None:
         self.name = spec.name
         self.state = ConnectionState()

@@ -209,6 +209,7 @@ def commands() -> str:
         NOT_EDITED,
         "# The voke command\n",
         "What is printed for people may change; `--json` and exit statuses are contracts.\n",
+        "`voke --version` shows the version.\n",
         "| Exit status | " + " | ".join(name for name, _ in _commands()) + " |",
         "|---|" + "---|" * len(_commands()),
     ]

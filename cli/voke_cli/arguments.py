@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
+
+TermsFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--files",
+        help="Plant and GatewayPool files, or directories of them, for topics and windows; may be repeated.",
+        metavar="PATH",
+    ),
+]
+"""Files for :func:`voke_cli.terms.read_terms`."""
 
 
 def content_of(file: Path | None) -> bytes:

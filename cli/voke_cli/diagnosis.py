@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
-from voke_api.resources.common import UUID
+from voke_api.resources.common import UUID, listed
 from voke_cli.captured import Captured
 from voke_cli.envelopes import KINDS, MessageKind, faults, is_unix_ms, kind_of, shown
 from voke_cli.mistakes import Signed, explain, signed_text
@@ -21,7 +22,17 @@ from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.sign import Signer, signatures_equal
 
 _TOPIC: Final = re.compile(r"cpi/([^/]*)/(.+)")
-_SUFFIXES: Final = {"commands": "command", "commands/ack": "ack", "alarms": "alarm", "data": "telemetry"}
+USUAL_TOPICS: Final[Mapping[MessageKind, str]] = MappingProxyType({kind: kind for kind in KINDS})
+"""Topic suffixes, unless a pool has others for commands and acknowledgements."""
+_ELSEWHERE: Final[Mapping[str, MessageKind]] = {
+    "command": "command",
+    "commands": "command",
+    "ack": "ack",
+    "commands/ack": "ack",
+    "alarms": "alarm",
+    "data": "telemetry",
+}
+"""Suffixes that are right for another pool, or in other clouds."""
 _OPEN: Final = ("info", "status", "config")
 """Topics whose content no page of Voke's describes (protocol §2)."""
 _TEXT_SHOWN: Final = 400
@@ -103,17 +114,19 @@ class Known:
     """How far ``ts`` may be from that, in seconds."""
     command_window: float
     """The same for a command: the Plant's commandMaxAge."""
+    topics: Mapping[MessageKind, str] = field(default_factory=lambda: USUAL_TOPICS)
+    """Topic suffixes by what belongs there."""
 
 
 def diagnose(message: Captured, known: Known, *, used: Iterable[str] = ()) -> Diagnosis:
     """Check one message; ``used`` are nonces of the plant's earlier ones."""
     findings: list[Finding] = []
-    topic_id, topic_kind = _topic_parts(message.topic)
+    topic_id = plant_id_of(message)
     plant_id = known.plant_id or topic_id
     document, found = _json(message.payload)
     own_kind = kind_of(document)
-    kind = own_kind or topic_kind
-    findings += _topic(message.topic, known.plant_id, own_kind)
+    kind = own_kind or _kind_of_topic(message.topic, known.topics)
+    findings += _topic(message.topic, known, own_kind)
     findings.append(_size(message.payload))
     findings += found
     if document is None or kind is None or plant_id is None:
@@ -143,7 +156,8 @@ def diagnose(message: Captured, known: Known, *, used: Iterable[str] = ()) -> Di
 
 def plant_id_of(message: Captured) -> str | None:
     """The plant id in the message's topic."""
-    return _topic_parts(message.topic)[0]
+    match = _TOPIC.fullmatch(message.topic or "")
+    return match[1] if match else None
 
 
 def diagnose_all(messages: Sequence[Captured], known: Known) -> list[Diagnosis]:
@@ -167,42 +181,51 @@ def _refused(check: Check, message: str) -> Finding:
     return Finding(check, Outcome.REFUSED, message)
 
 
-def _topic_parts(topic: str | None) -> tuple[str | None, MessageKind | None]:
+def _kind_of_topic(topic: str | None, topics: Mapping[MessageKind, str]) -> MessageKind | None:
     match = _TOPIC.fullmatch(topic or "")
     if match is None:
-        return None, None
-    suffix = _SUFFIXES.get(match[2], match[2])
-    return match[1], next((kind for kind in KINDS if kind == suffix), None)
+        return None
+    return next((kind for kind, suffix in topics.items() if suffix == match[2]), _ELSEWHERE.get(match[2]))
 
 
-def _topic(topic: str | None, plant_id: str | None, kind: MessageKind | None) -> Iterator[Finding]:
+def _topic(topic: str | None, known: Known, kind: MessageKind | None) -> Iterator[Finding]:
     if topic is None:
         yield Finding(Check.TOPIC, Outcome.WARNING, "captured without a topic; mosquitto_sub -v shows it")
         return
     match = _TOPIC.fullmatch(topic)
     wrong = []
     if match is None:
-        wrong.append(f"{topic} is not a topic of Voke's: cpi/PLANT-ID/telemetry, command, ack or alarm")
+        wrong.append(f"{topic} is not a topic of Voke's: cpi/PLANT-ID/{listed(known.topics.values())}")
     else:
         owner, suffix = match[1], match[2]
         if re.fullmatch(UUID, owner) is None:
             small = owner.lower()
             hint = f", {small}" if re.fullmatch(UUID, small) else ""
             wrong.append(f"the topic must hold the plant's UUID in lower case{hint}, not {owner}")
-        elif plant_id is not None and owner != plant_id:
-            wrong.append(f"the topic is that of plant {owner}, and this is about plant {plant_id}")
-        if suffix in _SUFFIXES:
-            wrong.append(f"the topic ends with {_SUFFIXES[suffix]} at Voke, not with {suffix}")
-        elif suffix in _OPEN:
-            wrong.append(f"no page of Voke's says what belongs into {suffix}, so it cannot be checked")
-        elif suffix not in KINDS:
-            wrong.append(f"{suffix} is not one of {', '.join(KINDS)}")
-        elif kind is not None and suffix != kind:
-            article = "an" if kind in {"ack", "alarm"} else "a" if kind == "command" else "a message of"
-            wrong.append(f"the content is {article} {kind}, which belongs to cpi/{owner}/{kind}")
+        elif known.plant_id is not None and owner != known.plant_id:
+            wrong.append(f"the topic is that of plant {owner}, and this is about plant {known.plant_id}")
+        wrong += _suffix(owner, suffix, known.topics, kind)
     yield from (_refused(Check.TOPIC, each) for each in wrong)
     if not wrong:
         yield _ok(Check.TOPIC, f"{topic} fits")
+
+
+def _suffix(
+    owner: str, suffix: str, topics: Mapping[MessageKind, str], kind: MessageKind | None
+) -> Iterator[str]:
+    """What is wrong with the end of a topic."""
+    if suffix in topics.values():
+        if kind is not None and suffix != topics[kind]:
+            article = "an" if kind in {"ack", "alarm"} else "a" if kind == "command" else "a message of"
+            yield f"the content is {article} {kind}, which belongs to cpi/{owner}/{topics[kind]}"
+    elif suffix in _ELSEWHERE:
+        meant = _ELSEWHERE[suffix]
+        pool = "; a pool with another topic is named with --files" if meant in {"command", "ack"} else ""
+        yield f"the topic ends with {topics[meant]} at Voke, not with {suffix}{pool}"
+    elif suffix in _OPEN:
+        yield f"no page of Voke's says what belongs into {suffix}, so it cannot be checked"
+    else:
+        yield f"{suffix} is not one of {', '.join(topics.values())}"
 
 
 def _size(payload: bytes) -> Finding:

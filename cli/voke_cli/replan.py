@@ -18,6 +18,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the files; more if a look takes long."""
 SHARE: Final = 0.01
 """Most of the time that is spent on looking."""
+REMIND_EVERY: Final = 600.0
+"""Seconds after which what is still wrong is logged again."""
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Replanner:
         """Look until cancelled."""
         loop = asyncio.get_running_loop()
         last = self._planned
+        told = loop.time()
         while True:
             began = loop.time()
             now = await in_slices(fingerprint(self._paths))
@@ -45,12 +48,18 @@ class Replanner:
             if now != self._planned and now == last:
                 # Twice the same: nobody is in the middle of writing.
                 self._planned = now
-                await self._plan()
+                self._tell(await _outcome(self._command()))
+                told = loop.time()
+            elif loop.time() - told >= REMIND_EVERY:
+                self._remind()
+                told = loop.time()
             last = now
             await asyncio.sleep(pause)
 
-    async def _plan(self) -> None:
-        self._tell(await _outcome(self._command()))
+    def _remind(self) -> None:
+        """Plants that only run on as they were must not be forgotten."""
+        for _, text in sorted(problem for problem in self._said if problem[0] == "error"):
+            log.error("problem in files, still", problem=text)
 
     def _tell(self, outcome: Outcome) -> None:
         """Log what is wrong, once."""
@@ -58,13 +67,17 @@ class Replanner:
         if outcome.failure:
             log.error("files could not be planned", problem=outcome.failure)
             return
+        has_errors = any(severity == "error" for severity, _ in problems)
         for severity, text in outcome.problems:
             if (severity, text) not in self._said:
                 (log.error if severity == "error" else log.warning)("problem in files", problem=text)
         if self._said and not problems:
             log.info("files are without problems again")
         self._said = problems
-        log.info("files planned anew", problems=len(problems))
+        if has_errors:
+            log.warning("files planned anew; what has errors stays as it was", problems=len(problems))
+        else:
+            log.info("files planned anew", problems=len(problems))
 
 
 async def _outcome(command: Sequence[str]) -> Outcome:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from voke_cli.plan_bundle import Outcome, command
@@ -19,6 +20,8 @@ from voke_cli.watch import look
 BUNDLE = ".bundle"
 """Where in the state directory the gateway finds its work; there while it runs."""
 STDIN = Path("-")
+
+log = structlog.get_logger()
 
 
 class LogFormat(StrEnum):
@@ -51,7 +54,8 @@ def run(
     """Read PLCs and talk to Voke until SIGTERM or Ctrl-C, then drain and stop within ten seconds.
 
     A file that changes meanwhile changes its plants, and only those. With a mistake in it they stay what they
-    were, and the log says what is wrong. Standard input (-) is read once.
+    were, and the log says what is wrong. So they do if a FILE itself is gone; a file that leaves a directory
+    takes its plants along. Standard input (-) is read once.
 
     Credentials that a Plant brings no Secret for are made once, in the state directory; voke credentials
     shows what to register at Voke.
@@ -77,6 +81,9 @@ def run(
                 seen = look(files)
                 outcome = _plan_first(command(files, keep.directory, bundle, first=True))
                 configure(log_format.value)
+                claims = EndpointClaims("voke run")
+                if claims.trouble:
+                    log.error("other programs on this machine may use the same PLCs", problem=claims.trouble)
                 options = Options(
                     name=socket.gethostname(),
                     bundle=bundle,
@@ -85,12 +92,13 @@ def run(
                     read_only="voke run was started with --read-only" if read_only else None,
                     per_plant_metrics=outcome.per_plant_metrics,
                     per_connection_metrics=outcome.per_connection_metrics,
+                    notes_are_logged=True,
                 )
                 again = Replanner(files, lambda: command(files, keep.directory, bundle, first=False), seen)
                 run_forever(
                     serve(
                         options,
-                        drivers=exclusive(EndpointClaims("voke run")),
+                        drivers=exclusive(claims),
                         beside=None if STDIN in files else again.run,
                     )
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voke_cli.arguments import content_of
+from voke_cli.arguments import TermsFiles, content_of
 
 if TYPE_CHECKING:
     from voke_gateway.protocol.sign import Signer
@@ -46,6 +46,7 @@ def sign(
     with_topic: Annotated[
         bool, typer.Option("--with-topic", help="Print the topic before the message.")
     ] = False,
+    files: TermsFiles = None,
     text: Annotated[
         bool, typer.Option("--text", help="Print the text that is signed instead of the message.")
     ] = False,
@@ -62,12 +63,14 @@ def sign(
     import uuid
 
     from voke_cli.signing_key import NoKeyError, find_keys
+    from voke_cli.terms import NoTermsError, read_terms
     from voke_gateway.protocol.envelope import new_nonce
     from voke_gateway.protocol.sign import Signer
 
     try:
         keys = find_keys(key_file=key_file, plant=plant, plant_id=plant_id, state=state, topic_id=None)
-    except NoKeyError as error:
+        terms = read_terms(files or []).of(keys.plant_id)
+    except (NoKeyError, NoTermsError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     if keys.plant_id is None:
@@ -87,7 +90,7 @@ def sign(
     if text:
         line = signed
     elif with_topic:
-        line = f"cpi/{keys.plant_id}/{kind} ".encode() + message
+        line = f"cpi/{keys.plant_id}/{terms.topics[kind.value]} ".encode() + message
     else:
         line = message
     sys.stdout.buffer.write(line + b"\n")

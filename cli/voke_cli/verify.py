@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from voke_cli.arguments import content_of, seconds
+from voke_cli.arguments import TermsFiles, content_of, seconds
 from voke_cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _SIGNS = {"ok": "ok", "refused": "REFUSED", "warning": "warning", "unchecked": "-"}
 _COLOURS = {"ok": "green", "refused": "bold red", "warning": "yellow", "unchecked": "dim"}
-_WINDOW, _COMMAND_WINDOW = "30s", "5m"
 _MS_DIGITS = 13
 
 
@@ -48,16 +47,18 @@ def verify(
     window: Annotated[
         str | None,
         typer.Option(
-            help="How far ts may be from then.", show_default=f"{_WINDOW}, a command's {_COMMAND_WINDOW}"
+            help="How far ts may be from then.", show_default="that of --files, or 30s, a command's 5m"
         ),
     ] = None,
+    files: TermsFiles = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Say whether Voke takes a captured message, and if not, what to change.
 
     Takes what mosquitto_sub -v prints. A signature that does not fit is held against those that common
     mistakes lead to (number form, key order, white space, escapes, ts in seconds, line end in the key, …).
-    For a command it is the plant that would take it or not. No key is printed.
+    For a command it is the plant that would take it or not. No key is printed. A pool with topics of its own
+    or another replayWindow, and a Plant with another commandMaxAge, are named with --files.
 
     Exit status: 0 every message is taken, 1 one is not, 2 wrong usage or nothing to check.
     """
@@ -67,15 +68,20 @@ def verify(
     from voke_cli.captured import captured
     from voke_cli.diagnosis import Known, diagnose_all, plant_id_of
     from voke_cli.signing_key import NoKeyError, find_keys
+    from voke_cli.terms import NoTermsError, read_terms
 
     now = time.time() if at is None else _time(at)
-    windows = [seconds(window or usual, "--window") for usual in (_WINDOW, _COMMAND_WINDOW)]
+    given = None if window is None else seconds(window, "--window")
     messages = captured(content_of(file))
     if topic is not None:
         messages = [replace(message, topic=message.topic or topic) for message in messages]
     if not messages:
         _usage("there is no message in the input; it takes what mosquitto_sub -v prints")
     found: list[Diagnosis] = []
+    try:
+        declared = read_terms(files or [])
+    except NoTermsError as error:
+        _usage(str(error))
     for group in _by_plant(messages, plant_id, plant):
         try:
             keys = find_keys(
@@ -85,15 +91,17 @@ def verify(
                 state=state,
                 topic_id=plant_id_of(group[0]),
             )
-        except NoKeyError as error:
+            terms = declared.of(keys.plant_id or plant_id_of(group[0]))
+        except (NoKeyError, NoTermsError) as error:
             _usage(str(error))
         known = Known(
             key=keys.key,
             plant_id=keys.plant_id,
             other_keys=keys.others,
             at=now,
-            window=windows[0],
-            command_window=windows[1],
+            window=terms.replay_window if given is None else given,
+            command_window=terms.command_max_age if given is None else given,
+            topics=terms.topics,
         )
         found += diagnose_all(group, known)
     if as_json:

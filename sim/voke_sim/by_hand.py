@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -29,7 +30,11 @@ _JWT = frozenset({"hmac.key", "jwt-public.der"})
 
 
 async def serve_inverter(port: int, *, unit: int = 1, ended: asyncio.Event) -> None:
-    """Serve one inverter on 127.0.0.1 until ``ended``; its day begins at eleven in the morning."""
+    """Serve one inverter on 127.0.0.1 until ``ended``; its day begins at eleven in the morning.
+
+    Raises:
+        OSError: the port cannot be listened on.
+    """
     inverter, sun = Inverter(), Sun()
     found = inverter_map("INV1", inverter, "AC-001234")
     shown = found.unit()
@@ -140,7 +145,12 @@ async def _until_told(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     if arguments.what == "inverter":
-        await serve_inverter(arguments.port, unit=arguments.unit, ended=ended)
+        try:
+            await serve_inverter(arguments.port, unit=arguments.unit, ended=ended)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            sys.exit(f"port {arguments.port} is in use; choose another with --port")
     else:
         await serve_voke(arguments.directory, ended=ended)
 

@@ -59,9 +59,10 @@ class Files:
         notes = {name: problem.message for name, problem in prepared.notes.items()}
         return unpack(pack(prepared.plants, prepared.profiles, generation=1, notes=notes, max_bytes=None))
 
-    def again(self) -> Bundle:
-        """The bundle after the files have changed."""
-        self.bundle = self.packed(prepare_again([self.directory], self.state, self.bundle, now=NOW))
+    def again(self, *named: Path) -> Bundle:
+        """The bundle after the files have changed; the directory is ``named``, or only these."""
+        paths = named or (self.directory,)
+        self.bundle = self.packed(prepare_again(paths, self.state, self.bundle, now=NOW))
         return self.bundle
 
     def intervals(self) -> dict[str, float]:
@@ -117,6 +118,29 @@ def test_while_a_file_cannot_be_understood_no_plant_goes(files: Files, text: str
     files.again()
     assert files.intervals() == {"a": 1, "b": 10, "c": 10}, "not even the one whose file has gone"
     assert set(files.bundle.notes) == {"b", "c"}
+
+
+def test_a_file_that_was_named_and_is_gone_is_expected_back(files: Files) -> None:
+    named = [files.directory / f"{name}.yaml" for name in ("a", "b", "c", "pool")]
+    named[1].unlink()
+    files.write("a", files.plant("a", 0, **FAST))
+    files.again(*named)
+    assert files.intervals() == {"a": 1, "b": 10, "c": 10}
+    assert set(files.bundle.notes) == {"b"}
+    assert files.bundle.notes["b"].startswith("is not there, so what it held runs on")
+    files.write("b", files.plant("b", 1, **FAST))
+    files.again(*named)
+    assert files.intervals() == {"a": 1, "b": 1, "c": 10}
+    assert files.bundle.notes == {}
+
+
+def test_so_is_a_directory(files: Files) -> None:
+    files.directory.rename(files.directory.with_name("aside"))
+    files.again()
+    assert files.intervals() == {"a": 10, "b": 10, "c": 10}
+    assert set(files.bundle.notes) == {"a", "b", "c"}
+    files.directory.with_name("aside").rename(files.directory)
+    assert files.again().notes == {}
 
 
 def test_a_pool_that_cannot_be_understood_sends_nobody_to_another_voke(files: Files) -> None:

@@ -84,14 +84,18 @@ async def test_files_that_change_change_their_plants_and_nobody_else_notices(tmp
                 await asyncio.sleep(0.05)
                 said = [line["problem"] for line in run.log if line["event"] == "problem in files"]
         assert all("second.yaml:" in problem for problem in said), "with file and line"
+        assert len(said) == len(set(said))
+        assert not [line for line in run.log if line["event"] == "plant is not as its bundle says"], (
+            "nothing is said twice"
+        )
         count = len(run.samples("M2"))
         await run.voke.wait_for(lambda: len(run.samples("M2")) > count + 1, within=WITHIN)
 
-        sessions = sum(line["event"] == "session_up" for line in run.log)
+        sessions = sum(line["event"] == "session opened" for line in run.log)
         plant_file.write_text(json.dumps(second_plant(other, devices=[device("M2", "plc", fields=2)])))
         secret_file.write_text(json.dumps(await keys(run)))
         await run.voke.wait_for(
-            lambda: sum(line["event"] == "session_up" for line in run.log) > sessions, within=WITHIN
+            lambda: sum(line["event"] == "session opened" for line in run.log) > sessions, within=WITHIN
         )
         count = len(run.samples("M2"))
         await run.voke.wait_for(lambda: len(run.samples("M2")) > count + 1, within=WITHIN)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.support.loops import on_both_loops
-from voke_gateway import names
 from voke_gateway.names import resolve
 
 REAL = socket.getaddrinfo
@@ -22,15 +21,15 @@ def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Any:
     over = threading.Event()
     asked: list[str] = []
 
-    def ask(host: str, *rest: Any, flags: int = 0, **more: Any) -> Any:
+    def ask(host: str, port: Any, *, flags: int = 0, **more: Any) -> Any:
         if not flags:
             asked.append(host)
             if host.endswith(".silent"):
                 over.wait(30)
                 raise socket.gaierror(socket.EAI_AGAIN, "no answer")
-        return REAL(host, *rest, flags=flags, **more)
+        return REAL(host, port, flags=flags, **more)
 
-    monkeypatch.setattr(names.socket, "getaddrinfo", ask)
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
     yield asked
     over.set()
 

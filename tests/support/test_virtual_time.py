@@ -37,8 +37,12 @@ def test_timers_fire_in_order_and_at_their_own_times() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         seen: list[tuple[float, int]] = []
+
+        def note(n: int) -> None:
+            seen.append((loop.elapsed(), n))
+
         for n in (3, 1, 2):
-            loop.call_later(n, lambda n=n: seen.append((loop.elapsed(), n)))
+            loop.call_later(n, note, n)
         await asyncio.sleep(4)
         return seen
 

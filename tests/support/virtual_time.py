@@ -35,6 +35,8 @@ class UnhandledError(RuntimeError):
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """An event loop whose ``time()`` jumps to the next timer when nothing is ready."""
 
+    _scheduled: list[asyncio.TimerHandle]
+
     def __init__(self) -> None:
         super().__init__()
         self._selector = self  # BaseEventLoop asks its selector to wait; waiting is what we do differently
@@ -78,7 +80,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """Wake-ups from signal handlers need no pipe: the loop never blocks."""
 
-    def run_in_executor(self, *_args: Any) -> NoReturn:
+    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
         """Refused: threads are not deterministic."""
         raise RuntimeError("no threads on the virtual clock: they belong behind a seam")
 
@@ -94,11 +96,13 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     subprocess_exec = create_connection
     subprocess_shell = create_connection
 
-    def add_reader(self, *_args: Any) -> NoReturn:
+    def add_reader(self, fd: object, callback: object, *args: object) -> NoReturn:
         """Refused: there is nothing to wait on but time."""
         raise RuntimeError("no file descriptors on the virtual clock: they belong behind a seam")
 
-    add_writer = add_reader
+    def add_writer(self, fd: object, callback: object, *args: object) -> NoReturn:
+        """Refused, too."""
+        self.add_reader(fd, callback, *args)
 
 
 def wall_clock() -> float:

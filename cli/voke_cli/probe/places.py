@@ -78,9 +78,10 @@ def place_guesses(facts: DeviceFacts) -> tuple[list[Guess], dict[str, list[Guess
         agreeing = list(group)
         if agreeing[0].there.kind == "unit-id" or (len(agreeing) > 1 and len(agreeing) == len(suspects)):
             shared.append(_shared(facts, agreeing))
-        elif not (agreeing[0].there.kind == "off-by-one" and len(suspects) > 1):
+        else:
             for one in agreeing:
-                single.setdefault(one.item.key, []).append(_single(facts, one))
+                if one.there.kind != "off-by-one" or len(suspects) == 1 or _telling(facts, one.item):
+                    single.setdefault(one.item.key, []).append(_single(facts, one))
     return shared, single
 
 
@@ -248,12 +249,19 @@ def _findings(facts: DeviceFacts, item: Item) -> Iterator[_Found]:
             continue
         if verdict is Verdict.IMPOSSIBLE or (not refused and verdict is not Verdict.TYPICAL):
             continue
-        if not refused and there.kind in {"off-by-one", "type"}:
+        by_chance = there.kind == "type" or (there.kind == "off-by-one" and not _telling(facts, item))
+        if not refused and by_chance:
             continue  # at a neighbour's registers much looks right; see _shift
         weight = {Verdict.TYPICAL: 2.0, Verdict.POSSIBLE: 0.8 if any(words) else 0.3}[verdict]
         if there.kind == "base-address" and _marked(facts.words):
             weight += 1.5
         yield _Found(item, there, _shown(facts.point(item.key), words, value), there.prior + weight)
+
+
+def _telling(facts: DeviceFacts, item: Item) -> bool:
+    point = facts.point(item.key)
+    measured = None if point is None else quantity(point)
+    return measured is not None and measured.telling
 
 
 def _shift(facts: DeviceFacts) -> Iterator[Guess]:

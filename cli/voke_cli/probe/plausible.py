@@ -34,6 +34,8 @@ class Quantity:
     typical: tuple[Range, ...]
     signed: bool = False
     """Values below zero are everyday."""
+    telling: bool = False
+    """Hardly anything else looks like it by chance: where it is found, it is."""
 
 
 _MEDIUM_VOLTAGE: Final[tuple[Range, ...]] = (
@@ -46,7 +48,7 @@ _QUANTITIES: Final[dict[str, Quantity]] = {
     "V dc": Quantity(((-5, 2_000),), ((10, 60), (100, 1_100))),
     "kV": Quantity(((0, 420),), ((0.1, 0.5), (3, 130))),
     "A": Quantity(((-8_000, 8_000),), ((0.01, 1_500), (-1_500, -0.01)), signed=True),
-    "Hz": Quantity(((0, 0), (15.5, 18), (40, 70), (390, 410)), ((49, 51), (59, 61))),
+    "Hz": Quantity(((0, 0), (15.5, 18), (40, 70), (390, 410)), ((45, 65),), telling=True),
     "%": Quantity(((-110, 200),), ((0.5, 100),)),
     "% charge": Quantity(((0, 101),), ((1, 100),)),
     "°C": Quantity(((-60, 150),), ((-30, 90),), signed=True),

@@ -2,8 +2,8 @@
 
 Many PLCs take one to eight connections, and two programs that both write to one undo each other. So
 ``voke run`` and ``voke probe`` claim an endpoint before they connect to it. A claim is a locked file (flock)
-in a directory that all users of the machine share; the kernel frees it when its process ends, however that
-happens. The file says who holds it.
+in a directory of this user's; the kernel frees it when its process ends, however that happens. The file says
+who holds it. Other users are not seen: whoever could hold a claim against a gateway could also stop it.
 
 Endpoints are compared by address: a host name is resolved, and each of its addresses is claimed.
 """
@@ -24,7 +24,9 @@ from urllib.parse import quote
 
 from voke_gateway.names import resolve
 
-_SHARED: Final = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - both parties must look in the same place
+_BASES: Final = (Path("/run/lock"), Path("/tmp"))  # noqa: S108 - both parties must look in the same place
+_STICKY: Final = stat.S_IWOTH | stat.S_ISVTX
+_OTHERS: Final = 0o077
 _LONGEST_NAME: Final = 200
 _LONGEST_HOLDER: Final = 200
 
@@ -36,20 +38,24 @@ class EndpointHeldError(Exception):
 class EndpointClaims:
     """Claims endpoints for this process, each once.
 
-    Where the shared directory cannot be used (a read-only file system, say), claims exclude each other inside
-    this process only, and :attr:`trouble` says why.
+    Where the directory cannot be used (a read-only file system, or somebody else made it), claims exclude each
+    other inside this process only, and :attr:`trouble` says why.
 
     Args:
         holder: Who claims, as others will be told, such as ``voke run``.
-        directory: Where the locks are, if not where every process of this machine looks.
+        directory: Where the locks are, if not where every process of this user looks.
     """
 
     def __init__(self, holder: str, directory: Path | None = None) -> None:
         self._holder = f"{holder} (process {os.getpid()})"
-        self._directory = directory or shared_directory()
+        self._directory = directory or user_directory()
         self._held: dict[str, str] = {}
         self.trouble = ""
         """Why other processes cannot be told, if they cannot."""
+        try:
+            _make(self._directory)
+        except OSError as error:
+            self._cannot(error)
 
     async def claim(self, host: str, port: int, purpose: str, *, within: float) -> Callable[[], None]:
         """Claim an endpoint; call what is returned to give it back.
@@ -79,23 +85,23 @@ class EndpointClaims:
         try:
             descriptor = self._lock(key, f"{self._holder}, {purpose}")
         except OSError as error:
-            self.trouble = f"cannot use {self._directory}: {error.strerror or error}"
+            self._cannot(error)
         self._held[key] = purpose
         return descriptor
+
+    def _cannot(self, error: OSError) -> None:
+        self.trouble = f"cannot use {self._directory}: {error.strerror or error}"
 
     def _lock(self, key: str, holder: str) -> int:
         path = self._path(key)
         _make(self._directory)
         while True:
-            descriptor = _open(path)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is(path, descriptor):
-                    with suppress(
-                        OSError
-                    ):  # another user's file may only be read, which is enough to lock it
-                        os.ftruncate(descriptor, 0)
-                        os.pwrite(descriptor, holder.encode()[:_LONGEST_HOLDER], 0)
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, holder.encode()[:_LONGEST_HOLDER], 0)
                     return descriptor
             except BlockingIOError:
                 told = os.pread(descriptor, _LONGEST_HOLDER, 0).decode(errors="replace")
@@ -112,7 +118,7 @@ class EndpointClaims:
             key, descriptor = taken.popitem()
             del self._held[key]
             if descriptor is not None:
-                with suppress(OSError):  # another user's file stays where it is
+                with suppress(OSError):  # somebody has tidied up
                     self._path(key).unlink()
                 os.close(descriptor)
 
@@ -121,13 +127,13 @@ class EndpointClaims:
         return self._directory / (name if len(name) <= _LONGEST_NAME else sha256(name.encode()).hexdigest())
 
 
-def shared_directory() -> Path:
-    """The same for every user of the machine, whatever their environment says."""
-    for base in _SHARED:
+def user_directory() -> Path:
+    """The same for every process of this user, whatever its environment says."""
+    for base in _BASES:
         with suppress(OSError):
-            if base.stat().st_mode & stat.S_IWOTH:
-                return base / "voke-endpoints"
-    return _SHARED[-1] / "voke-endpoints"
+            if base.stat().st_mode & _STICKY == _STICKY:
+                return base / f"voke-{os.geteuid()}"
+    return _BASES[-1] / f"voke-{os.geteuid()}"
 
 
 async def _addresses(host: str, port: int, within: float) -> list[str]:
@@ -147,34 +153,27 @@ def _endpoint(address: str, port: int) -> str:
 
 
 def _make(directory: Path) -> None:
-    """Made by the first user who needs it, for all: anybody adds files, only their owners remove them."""
+    """Where everybody may write, anybody may have made it first; a lock in it would then be theirs to hold.
+
+    Raises:
+        OSError: it cannot be made, or is not ours alone.
+    """
     with suppress(FileExistsError):
-        directory.mkdir()
-        directory.chmod(0o1777)
-
-
-def _open(path: Path) -> int:
-    """Opened if it is there, else created, so that the kernel's guard of shared directories lets us."""
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW
-    while True:
-        try:
-            return os.open(path, os.O_RDWR | flags)
-        except PermissionError:
-            return os.open(path, os.O_RDONLY | flags)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, 0o666)
-                os.fchmod(descriptor, 0o666)
-                return descriptor
+        directory.mkdir(mode=0o700)
+    there = directory.lstat()
+    if not stat.S_ISDIR(there.st_mode):
+        raise OSError("it is no directory; remove it")
+    if there.st_uid != os.geteuid():
+        raise OSError(f"it belongs to user {there.st_uid}; have it removed")
+    if there.st_mode & _OTHERS:
+        raise OSError("other users may use it; remove it")
 
 
 def _is(path: Path, descriptor: int) -> bool:
-    """Whether the file is still the one at ``path``, and nobody's but for this."""
+    """Whether the file is still the one at ``path``."""
     ours = os.fstat(descriptor)
     try:
-        there = path.lstat()
+        there = path.stat()
     except FileNotFoundError:
         return False
-    if not stat.S_ISREG(ours.st_mode) or ours.st_nlink > 1:
-        raise OSError(f"{path} is not a lock file")
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)

@@ -60,7 +60,8 @@ class BundleReader:
         return Work(
             generation=bundle.generation,
             assignments=dict(self._good),
-            problems={**bundle.notes, **self._refusals, **unreadable},
+            notes=bundle.notes,
+            problems={**self._refusals, **unreadable},
             remarks=tuple(
                 f"DeviceProfile {each.name}: {each.message}"
                 for each in bundle.unreadable

@@ -75,8 +75,11 @@ class Gateway:
         nonce: Callable[[], str],
         per_plant_metrics: bool = True,
         per_connection_metrics: bool = False,
+        notes_are_logged: bool = False,
     ) -> None:
+        """``notes_are_logged``: by whoever makes the bundles, into the same log."""
         self._name = name
+        self._notes_are_logged = notes_are_logged
         self._drivers = drivers
         self._connector = connector
         self._store = store
@@ -129,7 +132,7 @@ class Gateway:
         chosen, refused = without_conflicts(before, work.assignments)
         news = work.generation != self._generation
         self._generation = work.generation
-        self._tell({**work.problems, **refused}, work.remarks)
+        self._tell(work.notes, {**work.problems, **refused}, work.remarks)
         changed = [n for n in chosen.keys() | self._places.keys() if chosen.get(n) is not before.get(n)]
         for name in sorted(changed):
             place = self._places.setdefault(name, _Place(name))
@@ -318,17 +321,19 @@ class Gateway:
             **{f"delivered_{kind}": count for kind, count in delivered},
         )
 
-    def _tell(self, problems: Mapping[str, str], remarks: tuple[str, ...]) -> None:
+    def _tell(self, notes: Mapping[str, str], problems: Mapping[str, str], remarks: tuple[str, ...]) -> None:
         """Keep what is wrong with the work, and log what is new of it."""
-        for name, problem in sorted(problems.items()):
+        news = problems if self._notes_are_logged else {**notes, **problems}
+        for name, problem in sorted(news.items()):
             if self._problems.get(name) != problem:
                 log.error("plant is not as its bundle says", plant=name, problem=problem)
+        problems = {**notes, **problems}
         for name in sorted(self._problems.keys() - problems.keys()):
             log.info("plant is as its bundle says again", plant=name)
         for remark in remarks:
             if remark not in self._remarks:
                 log.error("bundle problem", problem=remark)
-        self._problems, self._remarks = dict(problems), remarks
+        self._problems, self._remarks = problems, remarks
 
     def _sentences(self) -> tuple[str, ...]:
         failures = {each.name: each.failure for each in self._places.values() if each.failure}

@@ -52,6 +52,8 @@ class Options:
     quota: Quota = field(default_factory=Quota)
     per_plant_metrics: bool = True
     per_connection_metrics: bool = False
+    notes_are_logged: bool = False
+    """Whoever makes the bundles writes their notes into the same log."""
 
 
 async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | None = None) -> None:
@@ -78,6 +80,7 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
         nonce=new_nonce,
         per_plant_metrics=options.per_plant_metrics,
         per_connection_metrics=options.per_connection_metrics,
+        notes_are_logged=options.notes_are_logged,
     )
     source = BundleSource(
         options.bundle,

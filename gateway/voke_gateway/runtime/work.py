@@ -29,8 +29,10 @@ class Work:
     generation: int
     assignments: Mapping[str, Assignment]
     """By plant name; of a plant whose newest version cannot be used, the last that could."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Why a plant is not what its owner wrote, as whoever planned the work says it, by plant name."""
     problems: Mapping[str, str] = field(default_factory=dict)
-    """Why a plant is not as it was meant to be, by plant name."""
+    """Why a plant is not as it was planned, by plant name."""
     remarks: tuple[str, ...] = ()
     """What else could not be used, one sentence each."""
 

@@ -299,7 +299,7 @@ class Sender:
         self._store.quarantine(entry, why)
         self._lanes.clear_suspicion(entry)
         _log.error(
-            "message_quarantined",
+            "message quarantined",
             plant=self._plant.name,
             kind=entry.kind.value,
             bytes=len(entry.content),

@@ -148,7 +148,7 @@ class Uplink:
             if self._limit is None or not self._limit.expired():
                 raise
             if self._sender.waiting:
-                self._logger.warning("stopped_with_messages_waiting", messages=self._sender.waiting)
+                self._logger.warning("uplink stopped with messages waiting", messages=self._sender.waiting)
         finally:
             self._limit = None
             if self._flows is not None:
@@ -260,7 +260,7 @@ class Uplink:
             )
         else:
             self._say("", "")
-        self._logger.info("session_up", remembered=session.session_present)
+        self._logger.info("session opened", remembered=session.session_present)
         ended = Closed(CloseReason.LOCAL)
         try:
             self._sender.attach(session, signer)
@@ -318,11 +318,11 @@ class Uplink:
                 self._receive(message)
             except Exception:
                 # Not acknowledged, so the broker keeps it; telemetry must not stop for it.
-                self._logger.exception("inbound_message_failed", topic=message.topic)
+                self._logger.exception("inbound message failed", topic=message.topic)
 
     def _clear_identity(self) -> None:
         self._watch.session_lasts()
-        self._logger.info("identity_undisputed")
+        self._logger.info("identity is undisputed again")
         self._say("", "")
 
     def _attempted(self) -> None:
@@ -334,7 +334,7 @@ class Uplink:
     def _say(self, reason: str, problem: str) -> None:
         """State why there is no proper session; logged when the reason changes."""
         if reason != self._reason and reason:
-            self._logger.warning("uplink_problem", reason=reason, problem=problem)
+            self._logger.warning("uplink problem", reason=reason, problem=problem)
         self._reason, self._problem = reason, problem
         self._show()
 
@@ -355,13 +355,13 @@ class Uplink:
                 self._flows = None
             if reason != self._held:
                 self._held = reason
-                self._logger.warning("delivery_held", reason=reason, problem=self._sender.refusal)
+                self._logger.warning("delivery is held", reason=reason, problem=self._sender.refusal)
         elif self._held and self._flows is None:
             self._flows = asyncio.get_running_loop().call_later(_FLOWS_AFTER, self._log_flowing)
 
     def _log_flowing(self) -> None:
         self._flows = None
-        self._logger.info("delivery_flows_again", after=self._held)
+        self._logger.info("delivery flows again", after=self._held)
         self._held = ""
 
 

@@ -136,9 +136,13 @@ class ModbusServer:
         return (self._loop or asyncio.get_running_loop()).time()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> Self:
-        """Listen; port 0 takes a free one, which ``port`` then tells."""
+        """Listen; port 0 takes a free one, which ``port`` then tells.
+
+        Raises:
+            OSError: somebody else has the port, or it may not be had.
+        """
         self._loop = asyncio.get_running_loop()
-        bound = _bind(host, port)
+        bound = _bind(host, port, shared=self._reservation is not None)
         self.host, self.port = bound.getsockname()[:2]
         self._listener = await self._loop.create_server(lambda: _Session(self), sock=bound, backlog=512)
         return self
@@ -166,7 +170,7 @@ class ModbusServer:
     def refuse_connections(self, *, drop: bool = True) -> None:
         """Close the port, as when the PLC is switched off or restarts; the port stays ours."""
         if self._reservation is None:
-            self._reservation = _bind(self.host, self.port)
+            self._reservation = _bind(self.host, self.port, shared=True, keeping=True)
         self._close_listener()
         if drop:
             self.drop_connections()
@@ -416,14 +420,22 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket at that address which a second one of ours can share, so that a port can be kept."""
+def _bind(host: str, port: int, *, shared: bool, keeping: bool = False) -> socket.socket:
+    """A socket at that address.
+
+    Args:
+        host: Address.
+        port: Port; 0: a free one.
+        shared: Although one of ours is there.
+        keeping: Against all others, though it will not listen.
+    """
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not keeping)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         bound.bind((host, port))
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # for one of ours that comes later
     except OSError:
         bound.close()
         raise

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from voke_api.resources.plant import Connection as ConnectionSpec
 from voke_api.resources.plant import ModbusTcp
 from voke_gateway.clock import system_clock
 from voke_gateway.drivers.base import Connection, FaultKind
-from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError, shared_directory
+from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError, user_directory
 from voke_gateway.drivers.registry import exclusive
 from voke_sim.plc.bank import Bank
 from voke_sim.plc.server import ModbusServer, Unit
@@ -129,30 +129,68 @@ def test_many_that_come_and_go_never_hold_it_at_once(locks: Path) -> None:
 async def test_without_a_usable_directory_claims_hold_inside_the_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     claims = EndpointClaims("voke run", tmp_path / "file" / "locks")
-    await claim(claims)
     assert "cannot use" in claims.trouble
+    await claim(claims)
     with pytest.raises(EndpointHeldError):
         await claim(claims)
 
 
-def test_a_link_in_place_of_a_lock_is_not_followed(locks: Path, tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    locks.mkdir()
-    (locks / "127.0.0.1:1502").symlink_to(precious)
-    (locks / "127.0.0.1:1503").hardlink_to(precious)
-    for port in (1502, 1503):
-        claims = EndpointClaims("voke run", locks)
-        asyncio.run(claim(claims, port=port))
-        assert claims.trouble
-    assert precious.read_text() == "mine"
+def somebody_elses(path: Path) -> Path:
+    """A directory that another user owns."""
+    if os.geteuid() != 0:
+        return Path("/usr")
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, 12345)
+    return path
 
 
-def test_the_directory_is_the_same_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = shared_directory()
+def open_to_all(path: Path) -> Path:
+    path.mkdir()
+    path.chmod(0o1777)
+    return path
+
+
+def linked(path: Path) -> Path:
+    path.with_name("elsewhere").mkdir(mode=0o700)
+    path.symlink_to(path.with_name("elsewhere"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("squatted", "said"),
+    [
+        (somebody_elses, "it belongs to user "),
+        (open_to_all, "other users may use it; remove it"),
+        (linked, "it is no directory; remove it"),
+    ],
+)
+async def test_a_directory_that_another_user_can_reach_is_not_used_and_blocks_nobody(
+    tmp_path: Path, squatted: Callable[[Path], Path], said: str
+) -> None:
+    directory = squatted(tmp_path / "locks")
+    before = names(directory)
+    claims = EndpointClaims("voke run", directory)
+    assert claims.trouble.startswith(f"cannot use {directory}: {said}")
+    await claim(claims)
+    with pytest.raises(EndpointHeldError, match="in use by this process already"):
+        await claim(claims)
+    assert names(directory) == before
+
+
+def test_nobody_else_can_look_into_the_directory(locks: Path) -> None:
+    asyncio.run(claim(EndpointClaims("voke run", locks)))
+    assert locks.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in locks.iterdir()} == {0o600}
+
+
+def test_the_directory_is_the_users_own_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = user_directory()
+    assert before.name == f"voke-{os.geteuid()}"
     for name in ("TMPDIR", "XDG_RUNTIME_DIR", "HOME"):
         monkeypatch.setenv(name, "/nowhere")
-    assert shared_directory() == before
+    assert user_directory() == before
 
 
 @asynccontextmanager

@@ -35,6 +35,11 @@ class Site:
         return Entry("p", len(self.events), kind, content, 0.0)
 
     def read(self, now: float, *, raw: dict[str, int] | None = None, **values: Value) -> list[str]:
+        return self.read_values(now, values, raw=raw)
+
+    def read_values(
+        self, now: float, values: dict[str, Value], *, raw: dict[str, int] | None = None
+    ) -> list[str]:
         self.alarms.observe(DeviceReading("BAT1", now, dict(values), raw=raw or {}), now)
         return self.seen()
 
@@ -68,10 +73,9 @@ def test_a_condition_raises_when_it_begins_and_resolves_when_it_ends(
     field: str, when: dict[str, Any], holding: Value, not_holding: Value
 ) -> None:
     site = Site(field=field, when=when)
-    assert site.read(1, **{field: not_holding}) == []
-    assert site.read(2, **{field: holding}) == ["RAISE"]
-    assert site.read(3, **{field: holding}) == ["RAISE"]
-    assert site.read(4, **{field: not_holding}) == ["RAISE", "RESOLVE"]
+    good, bad = {field: not_holding}, {field: holding}
+    seen = [site.read_values(at, values) for at, values in enumerate((good, bad, bad, good), start=1)]
+    assert seen == [[], ["RAISE"], ["RAISE"], ["RAISE", "RESOLVE"]]
 
 
 def test_resolve_repeats_the_id_code_and_severity_of_its_raise() -> None:

@@ -17,6 +17,7 @@ import structlog
 from tests.support.fleet import Fleet, entry, point
 from tests.support.loops import until
 from voke_api.bundle import MANIFEST
+from voke_api.resolve import resolve
 from voke_api.resources import Plant
 from voke_gateway.runtime import bundle_source
 from voke_gateway.runtime.bundle_reader import BundleReader
@@ -232,16 +233,12 @@ def test_a_profile_that_changes_changes_the_plants_that_use_it_and_no_other() ->
 
 
 def test_a_fault_of_ours_in_one_plant_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from voke_gateway.runtime import bundle_reader
-
-    real = bundle_reader.resolve
-
     def faulty(plant: Plant, *args: Any, **named: Any) -> Any:
         if plant.metadata.name == "b":
             raise ZeroDivisionError
-        return real(plant, *args, **named)
+        return resolve(plant, *args, **named)
 
-    monkeypatch.setattr(bundle_reader, "resolve", faulty)
+    monkeypatch.setattr("voke_gateway.runtime.bundle_reader.resolve", faulty)
     with structlog.testing.capture_logs():
         work = read(BundleReader(), fleet().files())
     assert list(work.assignments) == ["a", "c"]

@@ -99,8 +99,9 @@ def test_the_pool_says_where_voke_is_and_the_plant_how_long_commands_keep() -> N
     ],
 )
 def test_missing_material_is_named_by_its_key(method: AuthMethod, field: str, key: str) -> None:
+    empty: dict[str, Any] = {field: ""}
     with pytest.raises(CredentialsError) as error:
-        plan(method, replace(FULL, **{field: ""}))
+        plan(method, replace(FULL, **empty))
     assert str(error.value) == f"plant brno-roof-3 logs in with {method}, and its credentials hold no {key}"
 
 

@@ -13,6 +13,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from voke_sim.voke import PasswordLogin
+
 
 @cache
 def rsa_key(name: str = "plant", bits: int = 2048) -> rsa.RSAPrivateKey:
@@ -34,6 +36,16 @@ def token(key: Any, sub: str, *, lifetime: float = 3600, algorithm: str = "RS256
     return jwt.encode(
         {"sub": sub, "iat": now, "exp": now + int(lifetime), **claims}, key, algorithm=algorithm
     )
+
+
+def password_login(made: PasswordLogin) -> dict[str, Any]:
+    """Arguments of :func:`~tests.sim.voke.mqtt.connect`."""
+    return {"client_id": made.client_id, "username": made.username, "password": made.password}
+
+
+def jwt_login(plant_id: str, password: str | None) -> dict[str, Any]:
+    """The same with a token."""
+    return {"client_id": plant_id, "username": plant_id, "password": password}
 
 
 def client_tls(ca_pem: bytes, certificate: bytes, key: bytes) -> ssl.SSLContext:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.voke.credentials import pkcs1_der, rsa_key, token
+from tests.sim.voke.credentials import jwt_login, password_login, pkcs1_der, rsa_key, token
 from tests.sim.voke.messages import Plant
 from tests.sim.voke.mqtt import Message, connect
-from voke_sim.voke import BrokerError, LocalVoke, PasswordLogin
+from voke_sim.voke import BrokerError, LocalVoke
 from voke_sim.voke.broker import Broker, find_mosquitto
 from voke_sim.voke.files import Files
 
@@ -33,10 +33,6 @@ async def voke(tmp_path: Path) -> AsyncIterator[LocalVoke]:
 @pytest.fixture
 def tls(voke: LocalVoke) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=voke.ca_pem.decode())
-
-
-def login(made: PasswordLogin) -> dict[str, str]:
-    return {"client_id": made.client_id, "username": made.username, "password": made.password}
 
 
 def is_running(pid: int) -> bool:
@@ -123,14 +119,11 @@ async def test_registering_drops_no_session_of_any_kind(voke: LocalVoke, tls: ss
     one, two, three, key = Plant(), Plant(), Plant(), rsa_key()
     made = await voke.register_password(one.plant_id, hmac_key=one.hmac_key)
     await voke.register_jwt(two.plant_id, hmac_key=two.hmac_key, public_key_der=pkcs1_der(key))
-    jwt_login = {
-        "client_id": two.plant_id,
-        "username": two.plant_id,
-        "password": token(key, two.plant_id),
-    }
     async with (
-        connect(voke.host, voke.ports.password, tls, **login(made)) as by_password,
-        connect(voke.host, voke.ports.jwt, tls, **jwt_login) as by_jwt,
+        connect(voke.host, voke.ports.password, tls, **password_login(made)) as by_password,
+        connect(
+            voke.host, voke.ports.jwt, tls, **jwt_login(two.plant_id, token(key, two.plant_id))
+        ) as by_jwt,
     ):
         for _ in range(3):
             await voke.register_password(Plant().plant_id, hmac_key="k")
@@ -146,14 +139,14 @@ async def test_an_offline_session_outlives_reload_and_restart_and_its_commands_a
     plant = Plant()
     made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
     where = (voke.host, voke.ports.password, tls)
-    async with connect(*where, **login(made), session_expiry=300) as client:
+    async with connect(*where, **password_login(made), session_expiry=300) as client:
         await client.subscribe(plant.topic("command"))
     sent = [await voke.send_command(plant.plant_id, "HOLD")]
     await voke.broker.reload()
     sent.append(await voke.send_command(plant.plant_id, "HOLD"))
     await voke.broker.restart()
     sent.append(await voke.send_command(plant.plant_id, "HOLD"))
-    async with connect(*where, **login(made), session_expiry=300) as client:
+    async with connect(*where, **password_login(made), session_expiry=300) as client:
         assert client.session_present
         sent.append(await voke.send_command(plant.plant_id, "HOLD"))
         expected = sent if voke.broker.queues_for_offline_sessions else sent[-1:]
@@ -166,11 +159,11 @@ async def test_a_session_that_was_up_when_the_broker_restarted_misses_nothing(
     plant = Plant()
     made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
     where = (voke.host, voke.ports.password, tls)
-    async with connect(*where, **login(made), session_expiry=300) as client:
+    async with connect(*where, **password_login(made), session_expiry=300) as client:
         await client.subscribe(plant.topic("command"))
         await voke.broker.restart()
         cmd_id = await voke.send_command(plant.plant_id, "HOLD")
-    async with connect(*where, **login(made), session_expiry=300) as client:
+    async with connect(*where, **password_login(made), session_expiry=300) as client:
         assert cmd_id_of(await client.message()) == cmd_id
 
 
@@ -194,7 +187,7 @@ async def test_after_a_restart_the_ports_are_the_same_and_messages_are_judged_ag
         assert voke.broker.pid not in (None, pid)
         await voke.ingest.until_connected()
         before = voke.counters.total_accepted()
-        async with connect(voke.host, ports.password, tls, **login(made)) as client:
+        async with connect(voke.host, ports.password, tls, **password_login(made)) as client:
             while await client.publish(plant.topic(), plant.telemetry()) == 0x10:
                 await voke.ingest.until_connected()
         await voke.wait_for(lambda seen=before: voke.counters.total_accepted() > seen, 10)
@@ -208,7 +201,7 @@ async def test_what_was_taken_while_the_judge_was_stalled_is_judged_when_it_goes
     made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
     os.kill(voke.judge.pid, signal.SIGSTOP)
     try:
-        async with connect(voke.host, voke.ports.password, tls, **login(made)) as client:
+        async with connect(voke.host, voke.ports.password, tls, **password_login(made)) as client:
             codes = [await client.publish(plant.topic(), plant.telemetry()) for _ in range(100)]
         assert codes == [0] * 100
         await voke.broker.restart()
@@ -225,7 +218,7 @@ async def test_registrations_made_while_the_broker_is_down_count_when_it_is_back
     await voke.broker.kill()
     made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
     await voke.broker.restart()
-    async with connect(voke.host, voke.ports.password, tls, **login(made)):
+    async with connect(voke.host, voke.ports.password, tls, **password_login(made)):
         pass
 
 

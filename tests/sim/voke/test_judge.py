@@ -416,7 +416,7 @@ class TestAlarms:
         assert (await bench(bench.plant.alarm("RAISE", "alarm-2"), "alarm")).reason is None
 
     @pytest.mark.parametrize("change", [{"code": 107}, {"sev": 2}])
-    async def test_a_resolve_repeats_code_and_severity(self, bench: Bench, change: dict[str, int]) -> None:
+    async def test_a_resolve_repeats_code_and_severity(self, bench: Bench, change: dict[str, Any]) -> None:
         await bench(bench.plant.alarm("RAISE"), "alarm")
         assert (await bench(bench.plant.alarm("RESOLVE", **change), "alarm")).reason == "alarm-changed"
 

@@ -17,7 +17,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from tests.sim.voke.credentials import client_tls, pkcs1_der, rsa_key, spki_der, token
+from tests.sim.voke.credentials import (
+    client_tls,
+    jwt_login,
+    password_login,
+    pkcs1_der,
+    rsa_key,
+    spki_der,
+    token,
+)
 from tests.sim.voke.messages import Plant
 from tests.sim.voke.mqtt import Client, LoginRefusedError, connect
 from voke_sim.voke import CertificateAuthority, CertificateError, LocalVoke, pki
@@ -34,10 +42,6 @@ async def refused(voke: LocalVoke, port: int, tls: ssl.SSLContext, **login: Any)
         async with connect(voke.host, port, tls, **login):
             pass
     return caught.value.code
-
-
-def jwt_login(plant_id: str, password: str) -> dict[str, str]:
-    return {"client_id": plant_id, "username": plant_id, "password": password}
 
 
 class TestPassword:
@@ -75,9 +79,8 @@ class TestPassword:
         old = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
         new = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
         assert old.username == new.username
-        login = {"client_id": new.client_id, "username": new.username}
-        assert await refused(voke, voke.ports.password, tls, **login, password=old.password) == NOT_AUTHORIZED
-        async with connect(voke.host, voke.ports.password, tls, **login, password=new.password):
+        assert await refused(voke, voke.ports.password, tls, **password_login(old)) == NOT_AUTHORIZED
+        async with connect(voke.host, voke.ports.password, tls, **password_login(new)):
             pass
 
     async def test_a_revoked_login_is_refused_and_its_session_ends(
@@ -85,7 +88,7 @@ class TestPassword:
     ) -> None:
         plant = Plant()
         made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
-        login = {"client_id": made.client_id, "username": made.username, "password": made.password}
+        login = password_login(made)
         async with connect(voke.host, voke.ports.password, tls, **login) as client:
             await voke.revoke(plant.plant_id)
             await client.ended.wait()
@@ -154,7 +157,7 @@ class TestJwt:
             "too long": good + "A" * 4096,
         }[problem]
         offset = voke.files.log.stat().st_size
-        login = {"client_id": plant.plant_id, "username": plant.plant_id, "password": password}
+        login = jwt_login(plant.plant_id, password)
         assert await refused(voke, voke.ports.jwt, tls, **login) == NOT_AUTHORIZED
         log = voke.broker.log_text(offset)
         assert said in log
@@ -242,7 +245,7 @@ class TestMtls:
         plant, other = Plant(), Plant()
         certificate, key = await voke.issue_mtls(plant.plant_id, hmac_key=plant.hmac_key)
         context = client_tls(voke.ca_pem, certificate, key)
-        login = {"client_id": "x", "username": other.plant_id, "password": "y"}
+        login: dict[str, Any] = {"client_id": "x", "username": other.plant_id, "password": "y"}
         async with connect(voke.host, voke.ports.mtls, context, **login) as client:
             assert await client.publish(plant.topic(), plant.telemetry()) == 0
             assert await client.publish(other.topic(), other.telemetry()) == NOT_AUTHORIZED
@@ -355,7 +358,7 @@ class TestAccess:
         self, voke: LocalVoke, tls: ssl.SSLContext
     ) -> None:
         made = await voke.register_password(Plant().plant_id, hmac_key="k" * 32)
-        login = {"client_id": made.client_id, "username": made.username, "password": made.password}
+        login = password_login(made)
         assert await refused(voke, voke.ports.jwt, tls, **login) == NOT_AUTHORIZED
         assert await refused(voke, voke.ports.ingest, tls, **login) == NOT_AUTHORIZED
 
@@ -382,7 +385,7 @@ async def session(voke: LocalVoke, method: str, plant: Plant) -> Any:
         login = jwt_login(plant.plant_id, token(key, plant.plant_id))
     else:
         made = await voke.register_password(plant.plant_id, hmac_key=plant.hmac_key)
-        login = {"client_id": made.client_id, "username": made.username, "password": made.password}
+        login = password_login(made)
     async with connect(voke.host, port, tls, **login) as client:
         yield client
 

@@ -1,0 +1,22 @@
+"""What ``voke`` itself says."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from typer.testing import CliRunner
+
+from voke_cli.main import app
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.stdout) == (0, f"voke {version('voke-fleet')}\n")
+
+
+def test_without_a_command_the_commands_are_shown() -> None:
+    said = CliRunner().invoke(app, [])
+    assert said.exit_code == 2
+    assert "Bridges the PLCs" in said.output
+    assert "credentials" in said.output
+    assert "plan-bundle" not in said.output
