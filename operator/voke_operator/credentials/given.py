@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.observed import CredentialInUse
+from voke_operator.credentials.decisions import Name
 from voke_operator.credentials.ids import certificate_id, jwt_id, rfc3339
 from voke_operator.credentials.secret import Secret
 from voke_operator.names import ALLOW_LABEL
@@ -41,8 +42,6 @@ class Given:
 
     values: dict[str, Any] = field(default_factory=dict, repr=False)
     """Values for fields of PlantCredentials, by name. Secret."""
-    generated: list[str] = field(default_factory=list)
-    """Of hmac, mtls and jwt: what the plant needs and is to be generated."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -66,6 +65,17 @@ def credentials_from_secrets(
         searched: Where ``secrets`` are from, for the message about a missing one.
     """
     return _Reader(plant, secrets, now, missing, searched).read(pool)
+
+
+def to_generate(plant: Plant) -> tuple[Name, ...]:
+    """What a plant needs and brings no Secret for: its HMAC key, and what its method logs in with."""
+    sources, method = plant.spec.credentials, plant.spec.auth.method
+    needed: dict[Name, bool] = {
+        "hmac": sources.hmac is None,
+        "jwt": method == "JWT" and sources.jwt is None,
+        "mtls": method == "MTLS" and sources.mtls is None,
+    }
+    return tuple(name for name, wanted in needed.items() if wanted)
 
 
 def brought(plant: Plant, given: Given) -> tuple[CredentialInUse, ...]:
@@ -126,7 +136,6 @@ class _Reader:
         for name in ("hmac", method):
             source = getattr(spec.credentials, name)
             if source is None:
-                self._given.generated.append(name)
                 continue
             path = ("spec", "credentials", name, "secretRef", "name")
             secret = self._secret("Plant", self._plant.metadata.name, path, source.secret_ref.name)

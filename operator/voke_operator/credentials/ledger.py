@@ -34,6 +34,7 @@ from voke_operator.credentials.decisions import (
     Refuse,
     Update,
 )
+from voke_operator.credentials.given import to_generate
 from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
 from voke_operator.credentials.issuer import Issuer
 from voke_operator.credentials.keys import PRIMARY, Key, find
@@ -41,7 +42,6 @@ from voke_operator.credentials.material import Material
 from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
 from voke_operator.credentials.secret import Secret
 
-_ORDER: Final[tuple[Name, ...]] = ("hmac", "jwt", "mtls")
 _MOST_RETIRED: Final = 16
 """Ids that are remembered: a status is not further behind than that."""
 
@@ -50,7 +50,6 @@ def decide(
     plant: Plant,
     secret: Secret | None,
     *,
-    needs: Collection[str],
     recorded: Collection[CredentialInUse],
     copy: Material | None,
     issuer: Issuer | Finding | None,
@@ -62,7 +61,6 @@ def decide(
     Args:
         plant: The Plant; its uid, plantId, deletionPolicy, and the annotation REPLACE_ANNOTATION count.
         secret: The Secret of the name :func:`voke_operator.names.plant_secret`, whoever made it.
-        needs: What is to be generated for it: ``Given.generated``.
         recorded: Credentials in its status, if that is of the same plantId.
         copy: Material of the plant that survives elsewhere (:func:`…bundled.from_bundle`); may lack files.
         issuer: Who issues client certificates, or why nobody does; None if the Plant needs none.
@@ -70,12 +68,13 @@ def decide(
         fresh: What :func:`mint` made for the last decision, if that was to mint; what is not needed any more is
             dropped.
     """
+    needed = to_generate(plant)
     if secret is not None and (claim := _claim(plant, secret)):
-        if needs:
+        if needed:
             return Refuse(problems=(Finding(reason=Reason.NAME_CONFLICT, message=claim),))
         secret = None
     case = _Case(plant, secret, recorded=recorded, copy=copy or {}, issuer=issuer, now=now)
-    settled = {name: case.settle(name) for name in _ORDER if name in needs}
+    settled = {name: case.settle(name) for name in needed}
     problems = tuple(each for each in settled.values() if isinstance(each, Finding))
     wanted = tuple(name for name, each in settled.items() if isinstance(each, _New))
     if wanted and not problems:
@@ -99,11 +98,18 @@ def mint(
     names: Collection[Name],
     plant_id: str,
     *,
-    issuer: Issuer | Finding | None,
+    issuer: Material | None,
     now: datetime,
     random_bytes: Callable[[int], bytes],
 ) -> dict[Name, Material]:
     """New material for credentials that a decision named.
+
+    Args:
+        names: Which.
+        plant_id: Whose.
+        issuer: CA with its key (``Issuer.material``); needed for mtls.
+        now: With a time zone.
+        random_bytes: Source of chance for the HMAC key; keys and serial numbers have their own.
 
     Raises:
         UnusableIssuerError: mtls is asked for and the issuer cannot issue.
@@ -116,9 +122,9 @@ def mint(
             case "jwt":
                 made[name] = material.new_jwt_keys()
             case "mtls":
-                if not isinstance(issuer, Issuer):
+                if issuer is None:
                     raise material.UnusableIssuerError("there is no CA to issue a client certificate")
-                made[name] = material.new_client_certificate(plant_id, issuer.material, now)
+                made[name] = material.new_client_certificate(plant_id, issuer, now)
     return made
 
 

@@ -88,7 +88,8 @@ def describe(
         facts["certificateSerial"] = certificate_id(leaf)
         facts["certificateSha256"] = leaf.fingerprint(SHA256()).hex()
         facts["certificateNotAfter"] = rfc3339(leaf.not_valid_after_utc)
-        files[REQUEST] = certificate_request(plant_id, material[TLS_KEY])
+        if TLS_KEY in material:
+            files[REQUEST] = certificate_request(plant_id, material[TLS_KEY])
         files |= {each: material[each] for each in (TLS_CERTIFICATE, ISSUER) if each in material}
         if issuer is not None and issuer[ISSUER] == material.get(ISSUER):
             files[REVOCATION_LIST] = revocation_list(issuer, now)
