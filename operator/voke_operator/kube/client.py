@@ -8,7 +8,7 @@ the HTTP connection pool are ``kubernetes.aio``'s. Its generated models are not 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -40,7 +40,7 @@ Fence = Callable[[], None]
 """Raises :class:`errors.FencedError` if a write must not be sent now."""
 
 POOL_SIZE: Final = 40
-"""Connections; each watch holds one of them."""
+"""Connections, besides one for each watch."""
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds for one request or one page of a list."""
 PAGE: Final = 500
@@ -159,7 +159,12 @@ class Client:
     """
 
     def __init__(self, configuration: Configuration, *, observe: Observe = lambda *_: None) -> None:
+        self.configuration = configuration
+        """How the server is reached."""
         self._api: Any = ApiClient(configuration)  # its HTTP half has no types
+        unlimited = copy(configuration)
+        unlimited.connection_pool_maxsize = 0
+        self._watches: Any = ApiClient(unlimited)
         self._observe = observe
         self._fence: Fence | None = None
 
@@ -172,6 +177,7 @@ class Client:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._api.close()
+        await self._watches.close()
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object."""
@@ -186,16 +192,15 @@ class Client:
         resource: Resource,
         namespace: str | None = None,
         *,
-        labels: str = "",
         metadata_only: bool = False,
         page: int = PAGE,
-    ) -> AsyncIterator[Page]:
-        """All objects of a namespace, or of the cluster, a page at a time.
+    ) -> AsyncGenerator[Page, None]:
+        """All objects of a namespace, or of the cluster, that the resource selects, a page at a time.
 
         Raises:
             errors.GoneError: the list was not read to its end in time; begin again.
         """
-        query = {"limit": str(page)} | ({"labelSelector": labels} if labels else {})
+        query = {"limit": str(page)} | _selected(resource)
         accept = _METADATA_LIST if metadata_only else _JSON
         while True:
             answer = await self._request("list", resource, namespace, query=query, accept=accept)
@@ -210,13 +215,12 @@ class Client:
         resource: Resource,
         namespace: str | None = None,
         *,
-        labels: str = "",
         metadata_only: bool = False,
     ) -> Page:
         """All of them at once, as one page; for what is known to be few."""
         items: list[Object] = []
         version = ""
-        async for page in self.pages(resource, namespace, labels=labels, metadata_only=metadata_only):
+        async for page in self.pages(resource, namespace, metadata_only=metadata_only):
             items += page.items
             version = page.resource_version
         return Page(items, version)
@@ -227,10 +231,9 @@ class Client:
         namespace: str | None = None,
         *,
         resource_version: str,
-        labels: str = "",
         metadata_only: bool = False,
         seconds: int = WATCH_SECONDS,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """What changed since ``resource_version``; ends when the server ends it.
 
         Bookmarks are asked for: about one a minute. That nothing at all comes is for the caller to notice.
@@ -243,7 +246,7 @@ class Client:
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
-        } | ({"labelSelector": labels} if labels else {})
+        } | _selected(resource)
         request = Request("watch", resource, namespace)
         accept = _METADATA if metadata_only else _JSON
         began = time.monotonic()
@@ -397,14 +400,15 @@ class Client:
         content: str = _JSON,
         timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 – aiohttp's own, which covers connecting and reading
     ) -> aiohttp.ClientResponse:
+        api = self._watches if request.verb == "watch" else self._api
         headers = {"Accept": accept, "Content-Type": content, "User-Agent": FIELD_MANAGER}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        await api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
         fence = self._fence if request.verb in WRITES else None
         asked = _asked.set(fence)
         try:
-            sent = await self._api.rest_client.request(
+            sent = await api.rest_client.request(
                 _METHODS[request.verb],
-                self._api.configuration.host + request.path + (f"?{urlencode(query)}" if query else ""),
+                api.configuration.host + request.path + (f"?{urlencode(query)}" if query else ""),
                 headers=headers,
                 body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
@@ -442,6 +446,10 @@ def _event(request: Request, line: bytes) -> WatchEvent:
         code = event["object"].get("code") or HTTPStatus.INTERNAL_SERVER_ERROR
         raise failure(request, code, {}, orjson.dumps(event["object"]))
     return WatchEvent(event["type"], event["object"])
+
+
+def _selected(resource: Resource) -> dict[str, str]:
+    return {"labelSelector": resource.selector} if resource.selector else {}
 
 
 def _whose(resource: Resource, body: Object) -> tuple[str | None, str]:

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from voke_api.resources.common import API_VERSION, GROUP
+from voke_operator.names import ALLOW_LABEL, OWNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Resource:
     plural: str
     kind: str
     namespaced: bool = True
+    selector: str = ""
+    """Label selector of those that are listed and watched; empty for all."""
 
     @property
     def api_version(self) -> str:
@@ -48,12 +51,21 @@ PLANTS: Final = Resource(GROUP, _VERSION, "plants", "Plant")
 PROFILES: Final = Resource(GROUP, _VERSION, "deviceprofiles", "DeviceProfile")
 POOLS: Final = Resource(GROUP, _VERSION, "gatewaypools", "GatewayPool")
 
-SECRETS: Final = Resource("", "v1", "secrets", "Secret")
-SERVICES: Final = Resource("", "v1", "services", "Service")
-PODS: Final = Resource("", "v1", "pods", "Pod")
-STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet")
-DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
-NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+_OURS_ONLY: Final = ",".join(f"{label}={value}" for label, value in OWNED.items())
+
+SECRETS: Final = Resource("", "v1", "secrets", "Secret", selector=_OURS_ONLY)
+ALLOWED_SECRETS: Final = Resource("", "v1", "secrets", "Secret", selector=f"{ALLOW_LABEL}=true")
+"""What Plants and GatewayPools may refer to. A Secret without the label is not there, for all we know."""
+STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets", "StatefulSet", selector=_OURS_ONLY)
+SERVICES: Final = Resource("", "v1", "services", "Service", selector=_OURS_ONLY)
+DISRUPTION_BUDGETS: Final = Resource(
+    "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", selector=_OURS_ONLY
+)
+NETWORK_POLICIES: Final = Resource(
+    "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", selector=_OURS_ONLY
+)
+PODS: Final = Resource("", "v1", "pods", "Pod", selector=_OURS_ONLY)
+
 EVENTS: Final = Resource("", "v1", "events", "Event")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ACCESS_REVIEWS: Final = Resource(
@@ -62,5 +74,13 @@ ACCESS_REVIEWS: Final = Resource(
 
 OURS: Final = (PLANTS, PROFILES, POOLS)
 """Custom resources: watched whole, through kopf."""
-CHILDREN: Final = (SECRETS, STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES, PODS)
+CHILDREN: Final = (
+    SECRETS,
+    ALLOWED_SECRETS,
+    STATEFUL_SETS,
+    SERVICES,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    PODS,
+)
 """Watched by label and as metadata only."""

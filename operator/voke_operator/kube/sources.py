@@ -7,18 +7,32 @@ start and every ten minutes, and what is known but not listed is gone. Nothing h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
-from voke_operator.kube.client import Client
-from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import Resource
+import structlog
+
+from voke_operator.backoff import full_jitter
+from voke_operator.kube import errors, events
+from voke_operator.kube.client import WATCH_SECONDS, Client
+from voke_operator.kube.objects import Objects, known_of
+from voke_operator.kube.resources import CHILDREN, OURS, Resource
+
+log = structlog.get_logger(__name__)
 
 RELIST: Final = 600.0
 """Seconds between lists of everything."""
 SILENCE: Final = 150.0
-"""Seconds without an event or a bookmark (there is one a minute) after which a watch counts as dead."""
+"""Seconds without an event or a bookmark (there is one a minute) after which a watch is dead."""
+
+_FIRST_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 30.0
+_SHORT: Final = 1.0
+"""Seconds; a watch that ended sooner than this counts as failed, or it might be opened in a tight loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +48,8 @@ class Scope:
         return self.namespaces or (None,)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Right:
-    """Something that the operator must be allowed to do."""
-
-    verb: str
-    resource: Resource
-    subresource: str = ""
-
-
-async def preflight(client: Client, scope: Scope, rights: Sequence[Right]) -> list[str]:
-    """What is missing in the cluster, a line each that names the remedy; empty if all is there.
-
-    Raises:
-        errors.RetryError: the API server cannot be asked now.
-    """
-    raise NotImplementedError
-
-
 class Sources:
-    """Keeps ``objects`` as the cluster is, until cancelled."""
+    """Keeps ``objects`` as the cluster is."""
 
     def __init__(
         self,
@@ -61,23 +57,184 @@ class Sources:
         objects: Objects,
         *,
         scope: Scope,
+        random: Random,
         relist: float = RELIST,
         silence: float = SILENCE,
     ) -> None:
-        raise NotImplementedError
+        self._client = client
+        self._objects = objects
+        self._scope = scope
+        self._random = random
+        self._relist = relist
+        self._silence = silence
+        self._heard: dict[Resource, float] = {}
+        self._restarts: Counter[str] = Counter()
+        self._unlisted = {(resource, part) for resource in (*OURS, *CHILDREN) for part in scope.parts}
+        self._synced = asyncio.Event()
 
     @property
     def synced(self) -> asyncio.Event:
         """Set once everything has been listed: absence means something from then on."""
-        raise NotImplementedError
+        return self._synced
 
     async def run(self) -> None:
-        """Watch and list until cancelled; faults are retried for ever, and logged."""
+        """Watch and list until cancelled. Faults are logged and tried again, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for part in self._scope.parts:
+                for resource in OURS:
+                    group.create_task(self._list_again(resource, part), name=f"list {resource.title}")
+                for resource in CHILDREN:
+                    group.create_task(self._follow(resource, part), name=f"watch {resource.title}")
+            group.create_task(self._kopf(), name="kopf")
 
     def ages(self) -> Mapping[str, float]:
-        """Seconds since each kind was last heard of: event, bookmark, or list."""
-        raise NotImplementedError
+        """Seconds since each kind was last heard of, by event, bookmark or list; from its first list on."""
+        now = asyncio.get_running_loop().time()
+        ages: dict[str, float] = {}
+        for resource, heard in self._heard.items():
+            ages[resource.kind] = max(ages.get(resource.kind, 0.0), now - heard)
+        return ages
 
     def restarts(self) -> Mapping[str, int]:
-        """How often the watch of each kind ended otherwise than in time."""
-        raise NotImplementedError
+        """How often a list or watch of each kind had to be begun again: it failed, fell silent, was too old."""
+        return self._restarts
+
+    async def _list_again(self, resource: Resource, part: str | None) -> None:
+        patience = self._patience(resource.kind, part)
+        while True:
+            await self._list(resource, part, patience)
+            await asyncio.sleep(self._until_next_list())
+
+    async def _follow(self, resource: Resource, part: str | None) -> None:
+        clock = asyncio.get_running_loop().time
+        patience = self._patience(resource.kind, part)
+        while True:
+            version: str | None = await self._list(resource, part, patience)
+            until = clock() + self._until_next_list()
+            while version is not None and clock() < until:
+                version = await self._watch(resource, part, version, until=until, patience=patience)
+
+    async def _list(self, resource: Resource, part: str | None, patience: _Patience) -> str:
+        """Take in a whole list, however often that has to be tried; returns where a watch goes on from."""
+        while True:
+            try:
+                version = await self._list_once(resource, part)
+            except errors.KubeError as error:
+                await patience.lose(str(error))
+            else:
+                self._unlisted.discard((resource, part))
+                if not self._unlisted:
+                    self._synced.set()
+                return version
+
+    async def _list_once(self, resource: Resource, part: str | None) -> str:
+        version = ""
+        with self._objects.listing(resource, part) as listing:
+            pages = self._client.pages(resource, part, metadata_only=resource not in OURS)
+            async with aclosing(pages):
+                async for page in pages:
+                    version = page.resource_version
+                    for document in page.items:
+                        listing.add(document, version=version)
+                    await asyncio.sleep(0)  # a large fleet's list must not hold up everything else
+            listing.finish(version=version)
+        self._hear(resource)
+        return version
+
+    async def _watch(
+        self, resource: Resource, part: str | None, version: str, *, until: float, patience: _Patience
+    ) -> str | None:
+        """Take in events; returns where to go on from, or None if a list is needed first."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        stream = self._client.watch(
+            resource,
+            part,
+            resource_version=version,
+            metadata_only=True,
+            seconds=max(1, min(WATCH_SECONDS, int(until - began))),
+        )
+        try:
+            async with aclosing(stream):
+                while True:
+                    async with asyncio.timeout(self._silence):
+                        event = await anext(stream, None)
+                    if event is None:
+                        break
+                    version = event.object["metadata"]["resourceVersion"]
+                    patience.found()
+                    self._hear(resource)
+                    if event.type != "BOOKMARK":
+                        self._take(
+                            events.Event(resource, known_of(resource, event.object), event.type == "DELETED")
+                        )
+        except errors.GoneError as error:
+            await patience.lose(str(error))
+            return None
+        except errors.KubeError as error:
+            await patience.lose(str(error))
+        except TimeoutError:
+            await patience.lose(f"the watch was silent for {self._silence:g} s")
+        else:
+            if clock() - began < _SHORT:
+                await patience.lose("the watch ended at once")
+            else:
+                patience.found()
+        return version
+
+    async def _kopf(self) -> None:
+        clock = asyncio.get_running_loop().time
+        patience = self._patience("kopf", None)
+        while True:
+            began = clock()
+            try:
+                await events.watch(self._client.configuration, self._scope.namespaces, self._take)
+            except Exception as error:  # noqa: BLE001 – whatever ended it, it is begun again
+                if clock() - began > _LONGEST_WAIT:
+                    patience.found()
+                await patience.lose(f"{type(error).__name__}: {error}")
+
+    def _take(self, event: events.Event) -> None:
+        self._hear(event.resource)
+        if event.gone:
+            self._objects.drop(event.resource, event.known.metadata)
+        else:
+            self._objects.put(event.resource, event.known)
+
+    def _hear(self, resource: Resource) -> None:
+        self._heard[resource] = asyncio.get_running_loop().time()
+
+    def _until_next_list(self) -> float:
+        return self._relist * self._random.uniform(0.9, 1.1)
+
+    def _patience(self, what: str, part: str | None) -> _Patience:
+        return _Patience(what, part, self._random, self._restarts)
+
+
+class _Patience:
+    """Waits longer with each failure in a row, and counts them."""
+
+    def __init__(self, what: str, part: str | None, random: Random, restarts: Counter[str]) -> None:
+        self._what = what
+        self._where = part or "all namespaces"
+        self._random = random
+        self._restarts = restarts
+        self._failures = 0
+
+    def found(self) -> None:
+        """It works."""
+        self._failures = 0
+
+    async def lose(self, why: str) -> None:
+        """It does not work: say why, and wait."""
+        self._failures += 1
+        self._restarts[self._what] += 1
+        wait = full_jitter(self._failures, self._random, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+        log.warning(
+            "source failed, to be begun again",
+            what=self._what,
+            where=self._where,
+            why=why,
+            in_seconds=round(wait, 1),
+        )
+        await asyncio.sleep(wait)
