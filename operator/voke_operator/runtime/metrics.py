@@ -129,7 +129,8 @@ class OperatorMetrics:
         watches: Callable[[], Mapping[str, float]],
     ) -> None:
         """``loop_lag``: seconds; ``watches``: kind → epoch seconds of the last event or bookmark."""
-        disable_created_metrics()  # they double the series and say only when the process began
+        # They double the series and say only when the process began.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
 
         def counter(name: str, help_text: str, *labels: str) -> Counter:
             return Counter(f"{_PREFIX}_{name}", help_text, labels, registry=registry)

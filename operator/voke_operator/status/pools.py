@@ -140,7 +140,8 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
     if cloud.status == "False":
         return cloud
-    return _finding(facts, "True", Reason.ALL_WELL, f"{len(facts.shards)} gateways, {facts.plants} plants")
+    message = f"{len(facts.shards)} gateways, {facts.plants} plants"
+    return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
 
 
 def _cloud(facts: PoolFacts) -> Finding:
@@ -153,11 +154,10 @@ def _cloud(facts: PoolFacts) -> Finding:
         return _finding(facts, "False", Reason.CLOUD_OUTAGE, message)
     if seen.through:
         return _finding(facts, "True", Reason.REACHABLE, "plants get through to Voke")
-    if seen.troubled or seen.cut_off:
-        message = "no plant gets through to Voke; each says why"
-        return _finding(facts, "Unknown", Reason.NO_PLANTS, message)
-    unasked = bool(facts.plants)  # the operator has just started, or all gateways are silent
-    return replace(_finding(facts, "Unknown", Reason.NO_PLANTS, "no plant is running"), hold=unasked)
+    unasked = any(not shard.asked for shard in facts.shards)
+    troubled = seen.troubled or seen.cut_off
+    message = "no plant gets through to Voke; each says why" if troubled else "no plant is running"
+    return replace(_finding(facts, "Unknown", Reason.NO_PLANTS, message), hold=unasked)
 
 
 def _finding(facts: PoolFacts, status: ConditionStatus, reason: Reason, message: str) -> Finding:
