@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from aiohttp import web
+
+from voke_operator.runtime.metrics import CONTENT_TYPE
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Check = Callable[[], str]
 """Empty if all is well, else what is wrong, in one sentence."""
+
+
+class AddressInUseError(Exception):
+    """The address cannot be listened on; the message says what to do."""
 
 
 class HttpServer:
@@ -15,10 +24,50 @@ class HttpServer:
         self, *, healthy: Sequence[Check], ready: Sequence[Check], metrics: Callable[[], bytes]
     ) -> None:
         """``healthy``: what only a restart mends; ``ready``: whether the process does its work."""
+        application = web.Application(client_max_size=0)
+        application.add_routes(
+            [
+                web.get("/healthz", _probe(healthy)),
+                web.get("/readyz", _probe(ready)),
+                web.get("/metrics", _metrics(metrics)),
+            ]
+        )
+        self._runner = web.AppRunner(
+            application, access_log=None, handle_signals=False, keepalive_timeout=10.0
+        )
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; port 0 takes a free one. Returns the port."""
-        raise NotImplementedError
+        """Listen; port 0 takes a free one. Returns the port.
+
+        Raises:
+            AddressInUseError: the address is taken or is not ours.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise AddressInUseError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}): choose another address"
+            ) from error
+        bound: int = self._runner.addresses[0][1]
+        return bound
 
     async def close(self) -> None:
         """Stop listening."""
+        await self._runner.cleanup()
+
+
+def _probe(checks: Sequence[Check]) -> Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        problems = [problem for check in checks if (problem := check())]
+        return web.Response(text="\n".join([*problems, ""]) or "ok\n", status=503 if problems else 200)
+
+    return answer
+
+
+def _metrics(render: Callable[[], bytes]) -> Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return answer

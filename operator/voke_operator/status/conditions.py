@@ -125,10 +125,10 @@ def _credentials(facts: PlantFacts) -> Finding:
 def _registered(facts: PlantFacts) -> Finding:
     if facts.credentials.registered is not None:
         return replace(facts.credentials.registered, generation=facts.generation)
-    show = f"kubectl voke credentials {facts.name} -n {facts.namespace}"
+    show = _show_credentials(facts)
     message = (
-        "nobody has confirmed that Voke knows this plant's keys; until it does, Voke throws away what it is sent. "
-        f"Register what is shown by: {show}; then say so: {show} --registered"
+        "nobody has confirmed that Voke knows this plant's keys; what is signed with keys that it does not know, it "
+        f"throws away. See what to register: {show}; when it is done, say so: {show} --registered"
     )
     return _said("Unknown", Cause(Reason.REGISTRATION_UNCONFIRMED, message), facts.generation)
 
@@ -201,7 +201,10 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
         return _finding("False", Reason.BUNDLE_PENDING, said, hold=seen.plant is not None)
     report = seen.plant
     if report is None:
-        said = f"gateway {name} has bundle {applied} and does not run this plant; its log says why"
+        said = (
+            f"gateway {name} has bundle {applied} and does not run this plant; its log says why: "
+            f"kubectl -n {facts.namespace} logs {name}-0"
+        )
         return _finding("False", Reason.PLANT_REFUSED, said)
     if report.state == "Invalid":
         return _finding("False", Reason.PLANT_REFUSED, f"gateway {name}: {report.message}")
@@ -231,13 +234,14 @@ def _cloud(facts: PlantFacts) -> Finding:
         return _finding("True", Reason.CONNECTED, "the session with Voke is up", generation)
     word = report.uplink_reason
     reason = known(word)
+    message = report.uplink_message or word or "the session with Voke is being opened"
     if reason is None or reason.condition != CLOUD_CONNECTED:
         reason = Reason.UPLINK_TROUBLE if word else Reason.CONNECTING
-    message = report.uplink_message or word or "the session with Voke is being opened"
+        message = f"{word}: {message}" if word else message
     if reason is Reason.LOGIN_REFUSED and _registered(facts).status != "True":
         message += (
-            "; nobody has confirmed that its keys are registered, which is done with: "
-            f"kubectl voke credentials {facts.name} -n {facts.namespace}"
+            "; nobody has confirmed that its keys are registered. See what to register: "
+            f"{_show_credentials(facts)}"
         )
     if facts.outage:
         message += f"; so it is with all plants of pool {_pool(facts)}"
@@ -277,6 +281,10 @@ def _devices(facts: PlantFacts) -> tuple[Finding, str]:
 
 
 # -- what they share
+
+
+def _show_credentials(facts: PlantFacts) -> str:
+    return f"kubectl voke credentials {facts.name} -n {facts.namespace}"
 
 
 def _is_suspended(facts: PlantFacts) -> bool:

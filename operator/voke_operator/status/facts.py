@@ -121,4 +121,6 @@ class ShardFacts:
 
     gateway: str
     """Its StatefulSet."""
+    asked: bool = True
+    """It has answered, or been silent for long, since the operator started."""
     silence: Silence | None = None

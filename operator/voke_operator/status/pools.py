@@ -7,13 +7,15 @@ When a broker goes away, thousands of Plants have the same to say. It is said on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from voke_operator.status.conditions import Wanted
-from voke_operator.status.facts import Cause, ShardFacts
-from voke_operator.status.reasons import Reason
+from voke_api.resources.common import listed
+from voke_api.resources.observed import ConditionStatus
+from voke_operator.status.conditions import OUTAGE_REASONS, Wanted
+from voke_operator.status.facts import Cause, Finding, ShardFacts
+from voke_operator.status.reasons import CLOUD_REACHABLE, READY, Reason, known
 from voke_operator.status.reports import PlantReport
 
 _FEWEST: Final = 2
@@ -76,16 +78,87 @@ class PoolFacts:
     outage: Outage | None = None
 
 
-def sessions(reports: Sequence[PlantReport]) -> Sessions:
+def sessions(reports: Iterable[PlantReport]) -> Sessions:
     """Count one gateway's plants."""
-    raise NotImplementedError
+    through = troubled = 0
+    cut_off: Counter[str] = Counter()
+    example = ""
+    for report in reports:
+        if report.state == "Suspended":
+            continue
+        reason = report.uplink_reason or ("" if report.connected else Reason.CONNECTING)
+        if not reason:
+            through += 1
+        elif reason in OUTAGE_REASONS:
+            cut_off[reason] += 1
+            example = example or report.uplink_message
+        else:
+            troubled += 1
+    return Sessions(through, cut_off, troubled, example)
 
 
 def outage(seen: Sessions, before: Outage | None, now: float) -> Outage | None:
-    """Whether there is an outage now. ``now``: epoch seconds."""
-    raise NotImplementedError
+    """Whether there is an outage now. ``now``: epoch seconds.
+
+    It begins when nobody gets through, and ends when nearly all do again: plants come back one by one within a
+    minute or two, and each would otherwise say in between that it is still cut off.
+    """
+    lost = seen.cut_off.total()
+    tried = lost - seen.cut_off[Reason.CONNECTING]
+    if seen.through == 0 and lost >= _FEWEST and (tried >= _FEWEST or before is not None):
+        reason = (
+            known(max(sorted(seen.cut_off), key=lambda word: seen.cut_off[word])) or Reason.BROKER_UNREACHABLE
+        )
+        return Outage(before.since if before is not None else now, reason, seen.example)
+    if before is None or lost == 0 or seen.through >= _BACK * (seen.through + lost):
+        return None
+    easing_since = now if before.easing_since is None else before.easing_since
+    return replace(before, easing_since=easing_since) if now < easing_since + _LINGER else None
 
 
 def pool_status(facts: PoolFacts) -> Wanted:
     """What a GatewayPool's status is to say."""
-    raise NotImplementedError
+    cloud = _cloud(facts)
+    return Wanted(
+        generation=facts.generation,
+        findings={READY: _ready(facts, cloud), CLOUD_REACHABLE: cloud},
+        attached={"shards": (READY, len(facts.shards)), "plants": (READY, facts.plants)},
+    )
+
+
+def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
+    if facts.cause is not None:
+        return replace(_finding(facts, "False", facts.cause.reason, facts.cause.message), prompt=True)
+    silent = [(shard.gateway, shard.silence) for shard in facts.shards if shard.silence is not None]
+    if silent:
+        name, silence = silent[0]
+        message = (
+            f"{len(silent)} of {len(facts.shards)} gateways do not answer the operator: "
+            f"{listed(name for name, _ in silent)} ({silence.problem}). See to the pod: "
+            f"kubectl -n {facts.namespace} describe pod {name}-0"
+        )
+        return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
+    if cloud.status == "False":
+        return cloud
+    message = f"{len(facts.shards)} gateways, {facts.plants} plants"
+    return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
+
+
+def _cloud(facts: PoolFacts) -> Finding:
+    seen, now = facts.sessions, facts.outage
+    if now is not None and now.easing_since is None:
+        message = (
+            f"none of the {seen.cut_off.total()} plants that run gets through to Voke ({now.reason}): {now.message}. "
+            "Gateways keep what they read and send it later; the conditions of the Plants stay as they were"
+        )
+        return _finding(facts, "False", Reason.CLOUD_OUTAGE, message)
+    if seen.through:
+        return _finding(facts, "True", Reason.REACHABLE, "plants get through to Voke")
+    unasked = any(not shard.asked for shard in facts.shards)
+    troubled = seen.troubled or seen.cut_off
+    message = "no plant gets through to Voke; each says why" if troubled else "no plant is running"
+    return replace(_finding(facts, "Unknown", Reason.NO_PLANTS, message), hold=unasked)
+
+
+def _finding(facts: PoolFacts, status: ConditionStatus, reason: Reason, message: str) -> Finding:
+    return Finding(status=status, reason=reason, message=message, generation=facts.generation)

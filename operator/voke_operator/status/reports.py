@@ -16,8 +16,10 @@ _VOLATILE: Final = re.compile(
     r"[;,.] next (?:try|attempt) in [\d.]+ (?:ms|s|min|h)"
     r"| in [\d.e+-]+ s\b"
     r"| \(one with transaction id .*?\)"
-    r"| on (?:holding|input|coil|discrete) \d+(?:–\d+)?(?:, unit \d+)?"
+    r"|, unit \d+$"
 )
+_ADDRESS: Final = re.compile(r" on (?:holding|input|coil|discrete) \d+(?:–\d+)?\b")
+"""What was asked for when the connection was lost: any block, by chance."""
 _MOST_POINTS: Final = 3
 """Refused points that are named; the others are counted."""
 _LONGEST: Final = 600
@@ -78,7 +80,7 @@ def plant_report(status: PlantStatus) -> PlantReport:
     """What matters of ``status``."""
     missing = [device for device in status.devices if not _is_read(device)]
     refused = [
-        DeviceTrouble(f"{device.external_id}.{field}", fault.kind, fault.detail[:_LONGEST])
+        DeviceTrouble(f"{device.external_id}.{field}", fault.kind, stable(fault.detail))
         for device in status.devices
         if _is_read(device)
         for field, fault in sorted(device.bad_points.items())
@@ -125,4 +127,7 @@ def _trouble(device: DeviceStatus) -> DeviceTrouble:
     fault = device.fault
     if fault is None:
         return DeviceTrouble(device.external_id, "")
-    return DeviceTrouble(device.external_id, fault.kind, stable(fault.detail))
+    detail = stable(fault.detail)
+    return DeviceTrouble(
+        device.external_id, fault.kind, detail if fault.kind == "refused" else _ADDRESS.sub("", detail)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -276,7 +277,7 @@ def test_no_plant_is_written_more_often_than_every_interval(timeline: list[tuple
     for facts, lasts in timeline:
         plant.becomes(facts)
         plant.passes(lasts)
-    assert all(later - earlier >= INTERVAL for earlier, later in _pairs(plant.writes))
+    assert all(later - earlier >= INTERVAL for earlier, later in pairwise(plant.writes))
 
 
 @given(st.lists(st.floats(0.1, 40.0), min_size=300, max_size=300))
@@ -324,7 +325,3 @@ def _run(fleet: list[Object], *, until: float) -> Iterator[float]:
                 plant.look()
                 if len(plant.writes) > before:
                     yield due
-
-
-def _pairs(values: list[float]) -> list[tuple[float, float]]:
-    return list(zip(values, values[1:], strict=False))

@@ -1,0 +1,553 @@
+"""What `kubectl describe plant` tells a stranger: the whole message of Ready for each thing that can be wrong.
+
+Read them as somebody who was woken by them: is it said what is wrong, where, and what to do first?
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.plants import PLANT_ID
+from tests.support.site_facts import (
+    DEVICES,
+    IN_USE,
+    REFUSED,
+    SILENT,
+    WELL,
+    on_gateway,
+    saying,
+    seen,
+    site,
+)
+from voke_api.problems import Problem, Severity
+from voke_api.resolve import resolve
+from voke_api.resources import Plant
+from voke_api.status import FaultStatus, SessionStatus
+from voke_operator.status import causes
+from voke_operator.status.conditions import plant_status, ready
+from voke_operator.status.facts import (
+    BundleFacts,
+    Cause,
+    CredentialFacts,
+    PlacementFacts,
+    PlantFacts,
+    Seen,
+    Silence,
+)
+from voke_operator.status.reasons import known
+
+NAMESPACE = "energy"
+NEVER_RAN = BundleFacts()
+
+
+def problems(plant: Plant) -> tuple[Problem, ...]:
+    return tuple(resolve(plant, {}, None)[1])
+
+
+def keys(cause: Cause) -> PlantFacts:
+    return replace(WELL, credentials=CredentialFacts(cause=cause, in_use=IN_USE))
+
+
+def placed(cause: Cause) -> PlantFacts:
+    return replace(WELL, placement=PlacementFacts(shard=0, gateway="voke-gw-default-0", cause=cause))
+
+
+def session(reason: str, message: str) -> PlantFacts:
+    return saying(on_gateway(session=SessionStatus(reason=reason, message=message)))
+
+
+with_profile = site()
+first_device = with_profile.spec.devices[0].model_copy(update={"profile": "acme-hybrid"})
+with_profile = with_profile.model_copy(
+    update={
+        "spec": with_profile.spec.model_copy(
+            update={"devices": (first_device, *with_profile.spec.devices[1:])}
+        )
+    }
+)
+
+CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
+    "all is well": (WELL, "True", "AllWell", "5 of 5 devices are read"),
+    # -- what was asked for
+    "profile missing": (
+        replace(WELL, plant=with_profile, problems=problems(with_profile), bundle=NEVER_RAN),
+        "False",
+        "Invalid",
+        (
+            "spec.devices[0].profile: there is no DeviceProfile acme-hybrid in this namespace. The plant does not run "
+            "until this is mended."
+        ),
+    ),
+    "profile missing in a new version": (
+        replace(WELL, generation=4, plant=with_profile, problems=problems(with_profile)),
+        "False",
+        "Invalid",
+        (
+            "spec.devices[0].profile: there is no DeviceProfile acme-hybrid in this namespace. The last good version "
+            "(generation 3) runs on."
+        ),
+    ),
+    "pool missing": (
+        replace(WELL, plant=site(pool="north"), problems=problems(site(pool="north")), bundle=NEVER_RAN),
+        "False",
+        "PoolMissing",
+        (
+            "spec.pool: there is no GatewayPool north in namespace energy. Apply it, or correct spec.pool; only the pool "
+            "default need not exist. The plant does not run until this is mended."
+        ),
+    ),
+    "plantId used twice": (
+        placed(
+            causes.plant_id_in_use(plant_id=PLANT_ID, plant="brno-roof-2", namespace=NAMESPACE, running=True)
+        ),
+        "False",
+        "PlantIdInUse",
+        (
+            f"plantId {PLANT_ID} belongs to Plant brno-roof-2 in namespace energy, which runs already. Delete one of the "
+            "two; or, if this one is another site, delete it and apply it with its own plantId."
+        ),
+    ),
+    "suspended": (
+        replace(WELL, plant=site(suspend=True)),
+        "False",
+        "Suspended",
+        "spec.suspend is true: no PLC is read and nothing is sent; set it to false to go on",
+    ),
+    # -- credentials
+    "secretRef missing": (
+        keys(
+            causes.secret_missing(
+                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
+            )
+        ),
+        "False",
+        "SecretMissing",
+        (
+            "spec.credentials.hmac.secretRef: there is no Secret brno-keys in namespace energy. Create it with the label "
+            'voke.lovinka.com/allow: "true", or leave the secretRef out to have it generated.'
+        ),
+    ),
+    "secretRef of the password missing": (
+        keys(
+            causes.secret_missing(
+                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.password.secretRef"
+            )
+        ),
+        "False",
+        "SecretMissing",
+        (
+            "spec.credentials.password.secretRef: there is no Secret brno-keys in namespace energy. Create it with the "
+            'label voke.lovinka.com/allow: "true".'
+        ),
+    ),
+    "secretRef without the label": (
+        keys(
+            causes.secret_not_allowed(
+                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
+            )
+        ),
+        "False",
+        "SecretNotAllowed",
+        (
+            "spec.credentials.hmac.secretRef: Secret brno-keys lacks the label that lets Plants use it. If it is meant for "
+            "this Plant: kubectl -n energy label secret brno-keys voke.lovinka.com/allow=true"
+        ),
+    ),
+    "secretRef without its key": (
+        keys(causes.secret_invalid(secret="brno-keys", problem="it lacks the key hmac.key; it has hmac.txt")),
+        "False",
+        "SecretInvalid",
+        "Secret brno-keys: it lacks the key hmac.key; it has hmac.txt.",
+    ),
+    "a stranger's Secret": (
+        keys(
+            causes.name_conflict(
+                secret="voke-plant-brno-roof-3", namespace=NAMESPACE, found="its type is Opaque"
+            )
+        ),
+        "False",
+        "NameConflict",
+        (
+            "Secret voke-plant-brno-roof-3 exists and was not made for this Plant (its type is Opaque), so it is left alone. "
+            "If nobody needs it: kubectl -n energy delete secret voke-plant-brno-roof-3; otherwise give the Plant another "
+            "name."
+        ),
+    ),
+    "key lost": (
+        keys(
+            causes.key_lost(
+                credential="hmac",
+                key_id="1f3a5c7e9b2d4f60",
+                secret="voke-plant-brno-roof-3",
+                plant="brno-roof-3",
+                namespace=NAMESPACE,
+            )
+        ),
+        "False",
+        "KeyLost",
+        (
+            "the hmac key 1f3a5c7e9b2d4f60, which Voke knows, is gone: Secret voke-plant-brno-roof-3 was deleted or edited, "
+            "and no copy survives. Restore the Secret from a backup. If there is none, ask for a new key and register it at "
+            "Voke: kubectl voke credentials brno-roof-3 -n energy --replace hmac"
+        ),
+    ),
+    "CA expired": (
+        keys(
+            causes.issuer_expired(
+                secret="voke-fleet-ca", namespace="voke-system", expired=datetime(2026, 11, 1, tzinfo=UTC)
+            )
+        ),
+        "False",
+        "IssuerUnusable",
+        (
+            "no client certificate can be issued: the CA in Secret voke-fleet-ca (namespace voke-system) expired on "
+            "2026-11-01. Put a valid CA there, and have Voke trust it."
+        ),
+    ),
+    "CA expires soon": (
+        replace(
+            WELL,
+            credentials=replace(
+                WELL.credentials,
+                warning=causes.issuer_expires_soon(
+                    secret="voke-fleet-ca",
+                    namespace="voke-system",
+                    expires=datetime(2026, 12, 20, tzinfo=UTC),
+                ),
+            ),
+        ),
+        "True",
+        "IssuerExpiresSoon",
+        (
+            "the issuing CA in Secret voke-fleet-ca (namespace voke-system) ends on 2026-12-20, and so do the certificates "
+            "that it issued. Put a new CA there in time, and have Voke trust it."
+        ),
+    ),
+    "keys not confirmed": (
+        replace(WELL, credentials=CredentialFacts(in_use=IN_USE)),
+        "True",
+        "RegistrationUnconfirmed",
+        (
+            "nobody has confirmed that Voke knows this plant's keys; what is signed with keys that it does not know, it "
+            "throws away. See what to register: kubectl voke credentials brno-roof-3 -n energy; when it is done, say so: "
+            "kubectl voke credentials brno-roof-3 -n energy --registered"
+        ),
+    ),
+    # -- a place to run
+    "bundle full": (
+        placed(causes.bundle_full(shard=0, size=933_000, limit=921_600, runs=True)),
+        "False",
+        "BundleFull",
+        (
+            "the bundle of shard 0 would take 912 KiB, and 900 KiB are allowed. The version before it runs on. Move points "
+            "that devices have in common into a DeviceProfile, or delete Plants of this shard."
+        ),
+    ),
+    "too many requests for any gateway": (
+        placed(
+            causes.pool_full(
+                pool="default",
+                problem="it asks for 4,000 requests a second, and spec.shard.maxRequestsPerSecond is 3,000",
+            )
+        ),
+        "False",
+        "PoolFull",
+        (
+            "no gateway of pool default can take this plant: it asks for 4,000 requests a second, and "
+            "spec.shard.maxRequestsPerSecond is 3,000. Raise that limit, poll less often (spec.telemetry.interval, every), "
+            "or split the site into two Plants."
+        ),
+    ),
+    "moving from a gateway that does not let go": (
+        placed(causes.moving(plant="brno-roof-3", namespace=NAMESPACE, source="voke-gw-old-2")),
+        "False",
+        "Moving",
+        (
+            "the plant moves: it starts here as soon as gateway voke-gw-old-2 has stopped it. If that gateway is dead for "
+            "good: kubectl voke release brno-roof-3 -n energy --force"
+        ),
+    ),
+    # -- the gateway
+    "gateway silent": (
+        replace(WELL, seen=replace(WELL.seen, silence=Silence(0.0, "connection refused"))),
+        "False",
+        "GatewayUnreachable",
+        (
+            "gateway voke-gw-default-0 does not answer the operator: connection refused. It may be at work all the same; "
+            "see to its pod: kubectl -n energy describe pod voke-gw-default-0-0"
+        ),
+    ),
+    "bundle not taken in": (
+        replace(
+            WELL, bundle=BundleFacts(generation=9, plant_generation=3, late=True), seen=seen(on_gateway())
+        ),
+        "False",
+        "BundleLate",
+        (
+            "bundle 9 with this plant is written, and gateway voke-gw-default-0 has bundle 7; see to its pod: "
+            "kubectl -n energy describe pod voke-gw-default-0-0"
+        ),
+    ),
+    "gateway cannot use the plant": (
+        saying(
+            on_gateway(
+                state="Invalid", message="plant-brno-roof-3.json.gz is cut off; the last good version runs on"
+            )
+        ),
+        "False",
+        "PlantRefused",
+        "gateway voke-gw-default-0: plant-brno-roof-3.json.gz is cut off; the last good version runs on",
+    ),
+    "gateway does not have the plant": (
+        saying(None),
+        "False",
+        "PlantRefused",
+        (
+            "gateway voke-gw-default-0 has bundle 7 and does not run this plant; its log says why: "
+            "kubectl -n energy logs voke-gw-default-0-0"
+        ),
+    ),
+    "on its way": (
+        saying(None, bundle=6),
+        "False",
+        "BundlePending",
+        "bundle 7 with this plant is written, and gateway voke-gw-default-0 has bundle 6",
+    ),
+    # -- Voke
+    "login refused": (
+        session(
+            "LoginRefused",
+            "the broker refuses the login (0x87, Not authorized); check that the plant is registered at Voke with this "
+            "certificate and that Voke trusts its issuer",
+        ),
+        "False",
+        "LoginRefused",
+        (
+            "the broker refuses the login (0x87, Not authorized); check that the plant is registered at Voke with this "
+            "certificate and that Voke trusts its issuer"
+        ),
+    ),
+    "login refused and never registered": (
+        replace(
+            session("LoginRefused", "the broker refuses the login (0x87, Not authorized)"),
+            credentials=CredentialFacts(in_use=IN_USE),
+        ),
+        "False",
+        "LoginRefused",
+        (
+            "the broker refuses the login (0x87, Not authorized); nobody has confirmed that its keys are registered. See "
+            "what to register: kubectl voke credentials brno-roof-3 -n energy"
+        ),
+    ),
+    "broker unreachable": (
+        session(
+            "BrokerUnreachable",
+            "no connection to mqtt.voke.lovinka.com:8886: mqtt.voke.lovinka.com:8886 is out of reach (Connection "
+            "refused): check host, port and firewall",
+        ),
+        "False",
+        "BrokerUnreachable",
+        (
+            "no connection to mqtt.voke.lovinka.com:8886: mqtt.voke.lovinka.com:8886 is out of reach (Connection refused): "
+            "check host, port and firewall"
+        ),
+    ),
+    "identity in use": (
+        session(
+            "IdentityInUse",
+            "another client logs in to mqtt.voke.lovinka.com:8886 with this plant's identity; find it and stop it. "
+            "Nothing is written to the plant meanwhile; next attempt in 4 min",
+        ),
+        "False",
+        "IdentityInUse",
+        (
+            "another client logs in to mqtt.voke.lovinka.com:8886 with this plant's identity; find it and stop it. Nothing "
+            "is written to the plant meanwhile"
+        ),
+    ),
+    "nobody listens at Voke": (
+        saying(
+            on_gateway(
+                session=SessionStatus(
+                    connected=True,
+                    reason="NoSubscriber",
+                    message="nobody at Voke listens to it; messages are kept",
+                )
+            )
+        ),
+        "False",
+        "NoSubscriber",
+        "nobody at Voke listens to it; messages are kept",
+    ),
+    "a reason of a newer gateway": (
+        session("QuantumFlux", "the flux is low"),
+        "False",
+        "UplinkTrouble",
+        "QuantumFlux: the flux is low",
+    ),
+    # -- PLCs
+    "a PLC is silent": (
+        saying(on_gateway(dict.fromkeys(("INV1", "INV2", "BAT1"), REFUSED))),
+        "True",
+        "SomeDevicesNotRead",
+        (
+            "PLC plc1 (10.20.3.11:502) does not answer: connection refused; 2 of 5 devices are read. Check its power, its "
+            "address and the firewall in between."
+        ),
+    ),
+    "a PLC is silent, and units of another": (
+        saying(on_gateway({**dict.fromkeys(("INV1", "INV2", "BAT1"), REFUSED), "MTR1": SILENT})),
+        "True",
+        "SomeDevicesNotRead",
+        (
+            "PLC plc1 (10.20.3.11:502) does not answer: connection refused (and 1 other device on other connections); 1 of 5 "
+            "devices are read. Check its power, its address and the firewall in between."
+        ),
+    ),
+    "all PLCs are silent": (
+        saying(on_gateway(dict.fromkeys(DEVICES, REFUSED))),
+        "False",
+        "NoDeviceRead",
+        (
+            "PLC plc1 (10.20.3.11:502) does not answer: connection refused (and 2 other devices on other connections); 0 of "
+            "5 devices are read. Check its power, its address and the firewall in between."
+        ),
+    ),
+    "a unit is silent": (
+        saying(on_gateway({"BAT1": SILENT})),
+        "True",
+        "SomeDevicesNotRead",
+        (
+            "BAT1, unit 3 of PLC plc1 (10.20.3.11:502), does not answer, though the PLC takes the connection; 4 of 5 devices "
+            "are read. Check unitId, and the line behind the PLC."
+        ),
+    ),
+    "a unit refuses": (
+        saying(
+            on_gateway(
+                {
+                    "BAT1": FaultStatus(
+                        kind="refused", detail="exception 2 (illegal data address) on input 0–1, unit 3"
+                    )
+                }
+            )
+        ),
+        "True",
+        "SomeDevicesNotRead",
+        (
+            "BAT1, unit 3 of PLC plc1 (10.20.3.11:502), is not read: exception 2 (illegal data address) on input 0–1; 4 of 5 "
+            "devices are read. Check table and address in the register map; voke probe tries each."
+        ),
+    ),
+    "points are refused": (
+        saying(
+            on_gateway(
+                bad_points={
+                    "INV1": {"voltageV": FaultStatus(kind="refused", detail="exception 2 on input 40–41")}
+                }
+            )
+        ),
+        "True",
+        "PointsRefused",
+        (
+            "5 of 5 devices are read, but points are refused: INV1.voltageV: exception 2 on input 40–41. Correct the register "
+            "map; voke probe shows each address"
+        ),
+    ),
+    "an inverter sleeps": (
+        saying(on_gateway({"INV1": REFUSED}, asleep=("INV1",))),
+        "True",
+        "AllWell",
+        "4 of 5 devices are read; INV1: silent, as expectOffline allows",
+    ),
+    "not asked yet": (
+        saying(on_gateway(unasked=DEVICES)),
+        "Unknown",
+        "NotReadYet",
+        "devices have not been asked yet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ready_says_what_to_do_first(case: str) -> None:
+    facts, status, reason, message = CASES[case]
+    said = ready(plant_status(facts).findings)
+    assert (said.status, said.reason, said.message) == (status, reason, message)
+
+
+def test_the_first_cause_is_the_most_upstream_one() -> None:
+    missing = causes.secret_missing(
+        secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
+    )
+    everything = replace(
+        WELL,
+        plant=site(pool="north"),
+        problems=problems(site(pool="north")),
+        credentials=CredentialFacts(cause=missing),
+        seen=seen(
+            on_gateway(
+                dict.fromkeys(DEVICES, REFUSED),
+                session=SessionStatus(reason="LoginRefused", message="refused"),
+            )
+        ),
+    )
+    order = []
+    for mended in (
+        {},
+        {"plant": site(), "problems": ()},
+        {"credentials": WELL.credentials},
+        {"seen": seen(on_gateway(dict.fromkeys(DEVICES, REFUSED)))},
+        {"seen": seen(on_gateway())},
+    ):
+        everything = replace(everything, **mended)  # type: ignore[arg-type]
+        order.append(ready(plant_status(everything).findings).reason)
+    assert order == ["PoolMissing", "SecretMissing", "LoginRefused", "NoDeviceRead", "AllWell"]
+
+
+def test_three_mistakes_are_named_and_the_others_counted() -> None:
+    many = tuple(
+        Problem(path=("spec", "devices", index, "profile"), message="there is no DeviceProfile acme-hybrid")
+        for index in range(5)
+    )
+    said = ready(plant_status(replace(WELL, problems=many)).findings)
+    assert said.message.count("there is no DeviceProfile") == 3
+    assert "; and 2 more" in said.message
+
+
+def test_a_warning_is_shown_and_keeps_nothing_from_being_ready() -> None:
+    warning = Problem(
+        path=("spec", "failSafe"), message="not active in this version", severity=Severity.WARNING
+    )
+    findings = plant_status(replace(WELL, problems=(warning,))).findings
+    assert findings["GatewayReady"].message == (
+        "runs on voke-gw-default-0; note: spec.failSafe: not active in this version"
+    )
+    assert ready(findings).status == "True"
+
+
+def test_a_gateway_that_was_not_asked_yet_leaves_what_stands() -> None:
+    findings = plant_status(replace(WELL, seen=Seen())).findings
+    assert {type_ for type_, each in findings.items() if each.hold} == {
+        "GatewayReady",
+        "CloudConnected",
+        "DevicesReachable",
+    }
+
+
+def test_plants_keep_still_while_their_pool_speaks_for_all() -> None:
+    lost = session("BrokerUnreachable", "no connection to mqtt.example:8886")
+    assert plant_status(replace(lost, outage=True)).findings["CloudConnected"].hold
+    own = session("LoginRefused", "refused")
+    assert not plant_status(replace(own, outage=True)).findings["CloudConnected"].hold
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_messages_are_short_enough_and_do_not_shout(case: str) -> None:
+    for finding in plant_status(CASES[case][0]).findings.values():
+        assert 0 < len(finding.message) < 1000
+        assert "!" not in finding.message
+        assert known(finding.reason) is not None
