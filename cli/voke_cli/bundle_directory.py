@@ -5,13 +5,12 @@ Each file is replaced at once, those that did not change are left alone, and the
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from voke_api.bundle import MANIFEST, Bundle, BundleUnreadableError, unpack
+from voke_api.bundle import MANIFEST, Bundle, BundleUnreadableError, says_the_same, unpack
 
 
 def read_bundle(directory: Path) -> Bundle | None:
@@ -30,7 +29,7 @@ def write_bundle(directory: Path, files: Mapping[str, bytes]) -> bool:
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = {path.name: path for path in directory.iterdir()}
-    if MANIFEST in there and _meaning(there[MANIFEST].read_bytes()) == _meaning(files[MANIFEST]):
+    if MANIFEST in there and says_the_same(there[MANIFEST].read_bytes(), files[MANIFEST]):
         return False
     for name, content in files.items():
         if name != MANIFEST and not (name in there and there[name].read_bytes() == content):
@@ -39,14 +38,6 @@ def write_bundle(directory: Path, files: Mapping[str, bytes]) -> bool:
     for name in there.keys() - files.keys():
         there[name].unlink(missing_ok=True)
     return True
-
-
-def _meaning(manifest: bytes) -> object:
-    try:
-        content = json.loads(manifest)
-    except ValueError:
-        return None
-    return {**content, "generation": None} if isinstance(content, dict) else None
 
 
 def _replace(directory: Path, name: str, content: bytes) -> None:

@@ -17,8 +17,15 @@ from voke_api.bundle import (
     BundlePlant,
     BundleTooLargeError,
     BundleUnreadableError,
+    NotHeldError,
+    assemble,
+    contents,
+    credentials_in,
     needed_files,
     pack,
+    pack_plant,
+    packed_in,
+    says_the_same,
     unpack,
 )
 from voke_api.resolved import PlantCredentials
@@ -231,3 +238,79 @@ def test_a_broken_plant_is_read_again_once_it_is_whole() -> None:
 def test_notes_reach_the_reader() -> None:
     files = pack([entry("a")], {}, generation=1, notes={"a": "plant.yaml:7: no such profile"})
     assert unpack(files).notes == {"a": "plant.yaml:7: no such profile"}
+
+
+def test_a_bundle_of_packed_plants_is_the_same_in_whatever_order_they_come() -> None:
+    plants = [pack_plant(entry(name, broker_ca=b"root")) for name in ("c", "a", "b")]
+    profiles = {"acme": PROFILE}
+    assert assemble(plants, profiles, generation=3) == assemble(plants[::-1], profiles, generation=3)
+    assert assemble(plants, profiles, generation=3) == pack(
+        [entry(name, broker_ca=b"root") for name in ("a", "b", "c")], profiles, generation=3
+    )
+
+
+def test_a_packed_plant_knows_what_it_adds_to_a_bundle() -> None:
+    two = [pack_plant(entry(name), inputs="0123") for name in ("a", "bc")]
+    added = [
+        sum(map(len, assemble(two[: n + 1], {}, generation=1).values()))
+        - sum(map(len, assemble(two[:n], {}, generation=1).values()))
+        for n in range(2)
+    ]
+    assert added[1] == two[1].size
+    assert added[0] >= two[0].size
+
+
+def test_what_a_plant_was_made_from_is_told_by_the_manifest_alone() -> None:
+    files = assemble(
+        [pack_plant(entry("a"), inputs="uid/7"), pack_plant(entry("b"))], {}, generation=5, notes={"b": "why"}
+    )
+    held = contents({MANIFEST: files[MANIFEST]})
+    assert (held.format_version, held.generation, held.notes) == (1, 5, {"b": "why"})
+    assert {name: each.inputs for name, each in held.plants.items()} == {"a": "uid/7", "b": ""}
+    assert held.plants["a"].digest == sha256(files["plant-a.json.gz"]).hexdigest()
+
+
+def test_readers_ignore_what_plants_were_made_from() -> None:
+    noted = assemble([pack_plant(entry("a"), inputs="uid/7")], {"acme": PROFILE}, generation=3)
+    assert unpack(noted) == unpack(packed("a"))
+    assert says_the_same(noted[MANIFEST], packed("a")[MANIFEST])
+    assert not says_the_same(noted[MANIFEST], packed("b")[MANIFEST])
+    assert not says_the_same(b"[]", b"[]")
+
+
+def test_a_packed_plant_is_taken_out_of_a_bundle_as_it_went_in() -> None:
+    before = [pack_plant(entry(name, broker_ca=b"root"), inputs=f"of {name}") for name in ("a", "b")]
+    files = assemble(before, {"acme": PROFILE}, generation=1)
+    assert [packed_in(files, name) for name in ("a", "b")] == before
+
+
+def test_a_plant_that_is_not_whole_is_not_taken_out() -> None:
+    files = assemble([pack_plant(entry("a", broker_ca=b"root"))], {}, generation=1)
+    for damaged in (
+        {**files, "plant-a.json.gz": b"rubbish"},
+        {**files, "authorities.json.gz": b"rubbish"},
+        {MANIFEST: files[MANIFEST]},
+    ):
+        with pytest.raises(NotHeldError):
+            packed_in(damaged, "a")
+    with pytest.raises(NotHeldError, match="does not list b"):
+        packed_in(files, "b")
+    with pytest.raises(BundleUnreadableError):
+        packed_in({}, "a")
+
+
+def test_lost_credentials_are_found_in_a_bundle() -> None:
+    item = entry("a", tls_key=b"key", tls_certificate=b"certificate", broker_ca=b"root")
+    files = pack([item, entry("b")], {}, generation=1)
+    assert credentials_in(files, "a", plant_id=item.plant.spec.plant_id) == item.credentials
+
+
+def test_credentials_of_another_plant_of_the_same_name_are_not_given() -> None:
+    with pytest.raises(NotHeldError, match="holds plant 3f2c1a9e"):
+        credentials_in(packed("a"), "a", plant_id="00000000-0000-4000-8000-000000000000")
+
+
+def test_reprs_show_no_keys() -> None:
+    item = pack_plant(entry("a", password="planted"))
+    assert str(item.content) not in repr(item)
+    assert "planted" not in repr(entry("a", password="planted"))

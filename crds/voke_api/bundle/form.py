@@ -1,0 +1,165 @@
+"""How a bundle is written down: names of files, their encoding, and how each is checked before it is believed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import fields
+from hashlib import sha256
+from typing import Any, Final
+
+from pydantic.alias_generators import to_camel
+
+from voke_api.resolved import PlantCredentials
+
+FORMATS: Final = (1,)
+"""Formats that this version reads; the last is the one it writes."""
+MAX_BYTES: Final = 900 * 1024
+"""Most bytes of all files together: a Secret holds 1 MiB."""
+MANIFEST: Final = "bundle.json"
+PROFILES: Final = "profiles.json.gz"
+AUTHORITIES: Final = "authorities.json.gz"
+_MAX_UNPACKED: Final = 64 * 1024 * 1024
+_TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
+
+
+class BundleUnreadableError(ValueError):
+    """The bundle as a whole cannot be read: keep the last good one and report this."""
+
+
+def plant_file(plant: str) -> str:
+    """Name of a plant's file."""
+    return f"plant-{plant}.json.gz"
+
+
+def zipped(document: object) -> bytes:
+    """A document as the content of a file."""
+    return gzip.compress(as_json(document), mtime=0)
+
+
+def as_json(document: object) -> bytes:
+    """The same bytes for the same document."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, in hex."""
+    return sha256(content).hexdigest()
+
+
+def as_text(content: bytes) -> str:
+    """Any bytes as text and back; PEM stays readable."""
+    return content.decode("latin-1")
+
+
+def as_bytes(text: str) -> bytes:
+    """The reverse of :func:`as_text`."""
+    return text.encode("latin-1")
+
+
+def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list[str]]:
+    """The manifest, its generation and the names of its plants.
+
+    Raises:
+        BundleUnreadableError: it is missing or broken, or its format is not one of :data:`FORMATS`.
+    """
+    if MANIFEST not in files:
+        raise BundleUnreadableError(f"{MANIFEST} is missing")
+    try:
+        manifest = json.loads(files[MANIFEST])
+        version = manifest["formatVersion"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BundleUnreadableError(f"{MANIFEST} is not a bundle's manifest") from None
+    if version not in FORMATS:
+        supported = ", ".join(map(str, FORMATS))
+        raise BundleUnreadableError(f"bundle format {version!r} is not supported; supported: {supported}")
+    match manifest:
+        case {"generation": int(generation), "plants": list(names), "files": dict()} if all(
+            isinstance(name, str) for name in names
+        ):
+            return manifest, generation, names
+    raise BundleUnreadableError(f"{MANIFEST} lacks generation, plants or files")
+
+
+class Reader:
+    """Reads each compressed file of a bundle, and the authorities only once."""
+
+    def __init__(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+        self._files = files
+        self._digests = manifest["files"]
+        self._authorities: Mapping[str, Any] | None = None
+
+    def __call__(self, name: str) -> dict[str, Any]:
+        """The object in a file.
+
+        Raises:
+            ValueError, TypeError, RecursionError: there is none, or it is not the one of the manifest.
+        """
+        content = self.content(name)
+        unzip = zlib.decompressobj(wbits=31)
+        try:
+            text = unzip.decompress(content, _MAX_UNPACKED)
+        except zlib.error:
+            raise ValueError(f"{name} is not gzip") from None
+        if not unzip.eof:
+            raise ValueError(f"{name} is cut off, or larger than {_MAX_UNPACKED} bytes")
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise TypeError(f"{name} does not hold an object")
+        return document
+
+    def content(self, name: str) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            ValueError: it is missing, or not the one of the manifest.
+        """
+        content = self._files.get(name)
+        if content is None:
+            raise ValueError(f"{name} is missing")
+        if digest(content) != self._digests.get(name):
+            raise ValueError(f"{name} is not the file that {MANIFEST} speaks of")
+        return content
+
+    def authority(self, key: str) -> bytes:
+        """A root certificate by its digest; errors as of a call, and KeyError."""
+        if self._authorities is None:
+            self._authorities = self(AUTHORITIES)
+        return as_bytes(self._authorities[key])
+
+
+def credentials_document(credentials: PlantCredentials) -> dict[str, str]:
+    """Credentials as a part of a plant's file; the root certificate by its digest."""
+    document: dict[str, str] = {}
+    for each in fields(credentials):
+        value = getattr(credentials, each.name)
+        if each.name == "broker_ca" and value is not None:
+            document["brokerCa"] = digest(value)
+        elif value is not None:
+            document[to_camel(each.name)] = as_text(value) if isinstance(value, bytes) else value
+    return document
+
+
+def read_credentials(document: Mapping[str, Any], read: Reader) -> PlantCredentials:
+    """The reverse of :func:`credentials_document`.
+
+    Raises:
+        ValueError, TypeError, KeyError: they are not whole.
+    """
+    given: dict[str, Any] = {}
+    for each in fields(PlantCredentials):
+        value = document.get(to_camel(each.name))
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"credentials: {to_camel(each.name)} is not text")
+        if each.name == "broker_ca":
+            given[each.name] = read.authority(value)
+        else:
+            given[each.name] = value if each.name in _TEXT_CREDENTIALS else as_bytes(value)
+    missing = {"client_id", "username", "hmac_key"} - given.keys()
+    if missing:
+        raise ValueError(f"credentials lack {', '.join(sorted(map(to_camel, missing)))}")
+    return PlantCredentials(**given)

@@ -1,0 +1,134 @@
+"""What is in a bundle that was written before, without reading it as a gateway does.
+
+After a restart a writer asks what a bundle was made from, and takes from it what is still right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from voke_api.bundle.form import (
+    MANIFEST,
+    BundleUnreadableError,
+    Reader,
+    plant_file,
+    read_credentials,
+    read_manifest,
+)
+from voke_api.bundle.write import PackedPlant
+from voke_api.resolved import PlantCredentials
+
+
+class NotHeldError(LookupError):
+    """The bundle does not hold this of that plant, or not whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPlant:
+    """What a manifest says of one plant."""
+
+    digest: str
+    """SHA-256 of its file."""
+    inputs: str
+    """What its writer noted down of what the file was made from; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a manifest says of its bundle."""
+
+    format_version: int
+    generation: int
+    plants: Mapping[str, HeldPlant]
+    """By name."""
+    notes: Mapping[str, str]
+    """Of plants whose newest version could not be used, by name."""
+
+
+def contents(files: Mapping[str, bytes]) -> Contents:
+    """What a bundle holds; of its files only the manifest is looked at.
+
+    Raises:
+        BundleUnreadableError: the manifest is missing or broken, or its format is not known.
+    """
+    manifest, generation, names = read_manifest(files)
+    inputs, notes = (_texts(manifest.get(key)) for key in ("inputs", "notes"))
+    plants = {
+        name: HeldPlant(digest=str(manifest["files"].get(plant_file(name), "")), inputs=inputs.get(name, ""))
+        for name in names
+    }
+    return Contents(
+        format_version=manifest["formatVersion"], generation=generation, plants=plants, notes=notes
+    )
+
+
+def packed_in(files: Mapping[str, bytes], name: str) -> PackedPlant:
+    """The plant of that name as it was packed, to be put into another bundle.
+
+    Raises:
+        NotHeldError: its file, or an authority that it needs, is not there as the manifest says.
+        BundleUnreadableError: as :func:`contents`.
+    """
+    held = contents(files).plants.get(name)
+    with _reading(files, name) as read:
+        document = read(plant_file(name))
+        devices = document["plant"]["spec"]["devices"]
+        authority = document["credentials"].get("brokerCa")
+        return PackedPlant(
+            name=name,
+            content=read.content(plant_file(name)),
+            digest="" if held is None else held.digest,
+            profiles=frozenset(device["profile"] for device in devices if "profile" in device),
+            authority=None if authority is None else read.authority(authority),
+            inputs="" if held is None else held.inputs,
+        )
+
+
+def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:
+    """The credentials of the plant of that name and id: the copy from which lost keys are restored.
+
+    Raises:
+        NotHeldError: the bundle does not hold them whole, or what it holds is another plant's.
+        BundleUnreadableError: as :func:`contents`.
+    """
+    with _reading(files, name) as read:
+        document = read(plant_file(name))
+        found = document["plant"]["spec"]["plantId"]
+        if found != plant_id:
+            raise NotHeldError(f"the bundle holds plant {found} under the name {name}, not {plant_id}")
+        return read_credentials(document["credentials"], read)
+
+
+def says_the_same(manifest: bytes, other: bytes) -> bool:
+    """Whether two manifests mean the same to a gateway: the same files and notes, of whatever generation."""
+    meaning = _meaning(manifest)
+    return meaning is not None and meaning == _meaning(other)
+
+
+def _meaning(manifest: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return None
+    return {**content, "generation": None, "inputs": None} if isinstance(content, dict) else None
+
+
+@contextmanager
+def _reading(files: Mapping[str, bytes], name: str) -> Iterator[Reader]:
+    manifest, _, names = read_manifest(files)
+    if name not in names:
+        raise NotHeldError(f"{MANIFEST} does not list {name}")
+    try:
+        yield Reader(files, manifest)
+    except (BundleUnreadableError, NotHeldError):
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise NotHeldError(f"what the bundle holds of {name} cannot be read") from None
+
+
+def _texts(entries: object) -> dict[str, str]:
+    return {str(key): str(text) for key, text in entries.items()} if isinstance(entries, dict) else {}
