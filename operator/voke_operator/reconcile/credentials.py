@@ -255,7 +255,7 @@ class CredentialKeeper:
                 )
         except (AlreadyExistsError, ConflictError, NotFoundError):
             return await self._read(wanted.namespace, wanted.name)
-        self._objects.put(SECRETS, document)
+        self._objects.written(SECRETS, document)
         return from_document(document)
 
     async def _mint(

@@ -17,7 +17,7 @@ from voke_api.resources.observed import CredentialInUse, PlantObserved, PoolObse
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, NotFoundError
-from voke_operator.kube.objects import Objects
+from voke_operator.kube.objects import Objects, metadata_of
 from voke_operator.kube.resources import PLANTS, POOLS, Resource
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardId
 from voke_operator.reconcile.queue import Key, Kind
@@ -221,12 +221,12 @@ class Statuses:
                 resource, *where, body, resource_version=metadata["resourceVersion"]
             )
         except ConflictError:
-            self._objects.put(resource, await self._client.get(resource, *where))
+            self._objects.written(resource, await self._client.get(resource, *where))
             raise
         except NotFoundError:
-            self._objects.drop(resource, document)
+            self._objects.drop(resource, metadata_of(document))
             raise
-        self._objects.put(resource, answer)
+        self._objects.written(resource, answer)
 
 
 def regarding(resource: Resource, document: Object) -> Regarding:

@@ -1,0 +1,119 @@
+"""Custom resources parsed from what is known of them, each version once for as long as it is in use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from voke_api.problems import Problem
+from voke_api.resources import DeviceProfile, GatewayPool, Plant
+from voke_api.validate import Resource as Document
+from voke_api.validate import validate
+from voke_operator.kube.client import Object
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, Resource
+from voke_operator.reconcile.fleet import Name
+
+_MOST_PLANTS: Final = 256
+"""Parsed Plants that are kept: 100 KB each, for one that is reconciled, reported on and packed in a row."""
+_MOST_SHARED: Final = 1024
+"""Parsed profiles and pools that are kept."""
+_PARTS: Final = ("apiVersion", "kind", "metadata", "spec")
+
+D = TypeVar("D", Plant, DeviceProfile, GatewayPool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    version: tuple[str, object]
+    found: Document | tuple[Problem, ...]
+
+
+class Documents:
+    """What people declared, as types."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._plants: OrderedDict[Name, _Parsed] = OrderedDict()
+        self._shared: OrderedDict[tuple[Resource, Name], _Parsed] = OrderedDict()
+
+    def plant(self, name: Name) -> Plant | None:
+        """The newest version of a Plant, if it can be read."""
+        found = self.read_plant(name)
+        return found if isinstance(found, Plant) else None
+
+    def read_plant(self, name: Name) -> Plant | tuple[Problem, ...] | None:
+        """The newest version of a Plant, or what is wrong with it; None: it is not there."""
+        parsed = _kept(self._plants, name, self._version(PLANTS, name))
+        if parsed is None:
+            document = self._objects.document(PLANTS, *name)
+            if document is None:
+                self._plants.pop(name, None)
+                return None
+            parsed = _keep(self._plants, name, _parse(document), _MOST_PLANTS)
+        assert not isinstance(parsed.found, DeviceProfile | GatewayPool)
+        return parsed.found
+
+    def pool(self, name: Name) -> GatewayPool | None:
+        """A pool, if it is there and can be read."""
+        found = self._read_shared(POOLS, name)
+        return found if isinstance(found, GatewayPool) else None
+
+    def profiles(self, namespace: str, wanted: Iterable[str]) -> dict[str, DeviceProfile]:
+        """Those of the wanted profiles that are there and can be read, by name."""
+        found = {name: self._read_shared(PROFILES, Name(namespace, name)) for name in sorted(wanted)}
+        return {name: each for name, each in found.items() if isinstance(each, DeviceProfile)}
+
+    def profile_versions(self, namespace: str, wanted: Iterable[str]) -> tuple[str, ...]:
+        """Which version of each wanted profile is there, as text."""
+        return tuple(self.text_version(PROFILES, Name(namespace, name)) for name in sorted(wanted))
+
+    def text_version(self, resource: Resource, name: Name) -> str:
+        """Which version of an object is there: its name, uid and generation."""
+        metadata = self._objects.get(resource, *name)
+        return f"{name.name}@" + ("" if metadata is None else f"{metadata.uid}.{metadata.generation}")
+
+    def _read_shared(self, resource: Resource, name: Name) -> Document | tuple[Problem, ...] | None:
+        key = (resource, name)
+        parsed = _kept(self._shared, key, self._version(resource, name))
+        if parsed is None:
+            document = self._objects.document(resource, *name)
+            if document is None:
+                self._shared.pop(key, None)
+                return None
+            parsed = _keep(self._shared, key, _parse(document), _MOST_SHARED)
+        return parsed.found
+
+    def _version(self, resource: Resource, name: Name) -> tuple[str, object] | None:
+        metadata = self._objects.get(resource, *name)
+        if metadata is None:
+            return None
+        return metadata.uid, (metadata.generation, dict(metadata.annotations))
+
+
+def _parse(document: Object) -> _Parsed:
+    metadata = document["metadata"]
+    version = metadata["uid"], (metadata.get("generation", 0), dict(metadata.get("annotations") or {}))
+    found = validate({part: document[part] for part in _PARTS if part in document})
+    return _Parsed(version, tuple(found) if isinstance(found, list) else found)
+
+
+K = TypeVar("K")
+
+
+def _kept(cache: OrderedDict[K, _Parsed], key: K, version: tuple[str, object] | None) -> _Parsed | None:
+    parsed = cache.get(key)
+    if parsed is None or parsed.version != version:
+        return None
+    cache.move_to_end(key)
+    return parsed
+
+
+def _keep(cache: OrderedDict[K, _Parsed], key: K, parsed: _Parsed, most: int) -> _Parsed:
+    cache[key] = parsed
+    cache.move_to_end(key)
+    if len(cache) > most:
+        cache.popitem(last=False)
+    return parsed
