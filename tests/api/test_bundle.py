@@ -17,6 +17,7 @@ from voke_api.bundle import (
     BundlePlant,
     BundleTooLargeError,
     BundleUnreadableError,
+    Leaving,
     NotHeldError,
     assemble,
     contents,
@@ -268,6 +269,14 @@ def test_what_a_plant_was_made_from_is_told_by_the_manifest_alone() -> None:
     assert (held.format_version, held.generation, held.notes) == (1, 5, {"b": "why"})
     assert {name: each.inputs for name, each in held.plants.items()} == {"a": "uid/7", "b": ""}
     assert held.plants["a"].digest == sha256(files["plant-a.json.gz"]).hexdigest()
+
+
+def test_a_plant_that_leaves_is_noted_until_its_gateway_has_let_go_of_it() -> None:
+    left = Leaving(plant="a", plant_id="3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f", since=4)
+    files = assemble([pack_plant(entry("b"))], {"acme": PROFILE}, generation=4, leaving=[left])
+    assert contents(files).leaving == (left,)
+    assert [item.plant.metadata.name for item in unpack(files).plants] == ["b"]
+    assert not says_the_same(files[MANIFEST], packed("b")[MANIFEST])
 
 
 def test_readers_ignore_what_plants_were_made_from() -> None:

@@ -27,9 +27,10 @@ from voke_api.bundle.model import (
     BundlePlant,
     BundleProblem,
     BundleTooLargeError,
+    Leaving,
 )
 from voke_api.bundle.read import needed_files, unpack, unpacking
-from voke_api.bundle.write import PackedPlant, assemble, pack, pack_plant
+from voke_api.bundle.write import PackedPlant, assemble, pack, pack_plant, profile_size
 
 __all__ = [
     "FORMATS",
@@ -42,6 +43,7 @@ __all__ = [
     "BundleUnreadableError",
     "Contents",
     "HeldPlant",
+    "Leaving",
     "NotHeldError",
     "PackedPlant",
     "assemble",
@@ -51,6 +53,7 @@ __all__ = [
     "pack",
     "pack_plant",
     "packed_in",
+    "profile_size",
     "says_the_same",
     "unpack",
     "unpacking",

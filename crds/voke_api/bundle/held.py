@@ -19,6 +19,7 @@ from voke_api.bundle.form import (
     read_credentials,
     read_manifest,
 )
+from voke_api.bundle.model import Leaving
 from voke_api.bundle.write import PackedPlant
 from voke_api.resolved import PlantCredentials
 
@@ -47,6 +48,8 @@ class Contents:
     """By name."""
     notes: Mapping[str, str]
     """Of plants whose newest version could not be used, by name."""
+    leaving: tuple[Leaving, ...] = ()
+    """Plants that it held before, in order of plant id."""
 
 
 def contents(files: Mapping[str, bytes]) -> Contents:
@@ -62,7 +65,11 @@ def contents(files: Mapping[str, bytes]) -> Contents:
         for name in names
     }
     return Contents(
-        format_version=manifest["formatVersion"], generation=generation, plants=plants, notes=notes
+        format_version=manifest["formatVersion"],
+        generation=generation,
+        plants=plants,
+        notes=notes,
+        leaving=tuple(_leaving(manifest.get("leaving"))),
     )
 
 
@@ -80,6 +87,7 @@ def packed_in(files: Mapping[str, bytes], name: str) -> PackedPlant:
         authority = document["credentials"].get("brokerCa")
         return PackedPlant(
             name=name,
+            plant_id=str(document["plant"]["spec"]["plantId"]),
             content=read.content(plant_file(name)),
             digest="" if held is None else held.digest,
             profiles=frozenset(device["profile"] for device in devices if "profile" in device),
@@ -104,7 +112,10 @@ def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> P
 
 
 def says_the_same(manifest: bytes, other: bytes) -> bool:
-    """Whether two manifests mean the same to a gateway: the same files and notes, of whatever generation."""
+    """Whether two manifests mean the same: the same files, notes and plants leaving, of whatever generation.
+
+    A writer that finds them so need not write.
+    """
     meaning = _meaning(manifest)
     return meaning is not None and meaning == _meaning(other)
 
@@ -128,6 +139,13 @@ def _reading(files: Mapping[str, bytes], name: str) -> Iterator[Reader]:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise NotHeldError(f"what the bundle holds of {name} cannot be read") from None
+
+
+def _leaving(entries: object) -> Iterator[Leaving]:
+    for plant_id, entry in sorted(entries.items()) if isinstance(entries, dict) else ():
+        match entry:
+            case {"plant": str(plant), "since": int(since)}:
+                yield Leaving(plant=plant, plant_id=plant_id, since=since)
 
 
 def _texts(entries: object) -> dict[str, str]:

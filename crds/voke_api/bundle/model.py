@@ -62,3 +62,13 @@ class Bundle:
     """SHA-256 by file name, as the manifest says."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """What its writer has to say of plants whose newest version it could not use, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """A plant that a bundle held, of which it is not known yet that its gateway has let go of it."""
+
+    plant: str
+    plant_id: str
+    since: int
+    """Generation of the first bundle without it."""

@@ -19,7 +19,7 @@ from voke_api.bundle.form import (
     plant_file,
     zipped,
 )
-from voke_api.bundle.model import BundlePlant, BundleTooLargeError
+from voke_api.bundle.model import BundlePlant, BundleTooLargeError, Leaving
 from voke_api.resources.plant import Plant
 from voke_api.resources.pool import GatewayPool
 from voke_api.resources.profile import DeviceProfile
@@ -30,6 +30,7 @@ class PackedPlant:
     """One plant as a file of a bundle, and what of the bundle's other files it needs."""
 
     name: str
+    plant_id: str
     content: bytes = field(repr=False)
     """The file. It holds keys."""
     digest: str
@@ -54,6 +55,7 @@ def pack_plant(item: BundlePlant, *, inputs: str = "") -> PackedPlant:
     content = zipped(_plant(item))
     return PackedPlant(
         name=item.plant.metadata.name,
+        plant_id=item.plant.spec.plant_id,
         content=content,
         digest=digest(content),
         profiles=frozenset(d.profile for d in item.plant.spec.devices if d.profile is not None),
@@ -62,18 +64,25 @@ def pack_plant(item: BundlePlant, *, inputs: str = "") -> PackedPlant:
     )
 
 
+def profile_size(profile: DeviceProfile) -> int:
+    """Bytes that a profile adds to a bundle, about."""
+    return len(zipped(_resource(profile)))
+
+
 def assemble(
     plants: Iterable[PackedPlant],
     profiles: Mapping[str, DeviceProfile],
     *,
     generation: int,
     notes: Mapping[str, str] | None = None,
+    leaving: Iterable[Leaving] = (),
     max_bytes: int | None = MAX_BYTES,
 ) -> dict[str, bytes]:
     """The files of a bundle, by name; the same in whatever order the plants come.
 
     Profiles that no plant uses are left out. ``notes`` tells the gateway's reader of plants whose newest
-    version could not be used, by name; ``max_bytes`` is None for a bundle that is a plain directory.
+    version could not be used, by name; ``leaving`` is for the writer itself, to be found again by
+    :func:`voke_api.bundle.contents`; ``since`` 0 stands for this generation. ``max_bytes`` is None for a bundle that is a plain directory.
 
     Raises:
         BundleTooLargeError: together they take more than ``max_bytes``.
@@ -104,6 +113,8 @@ def assemble(
         manifest["inputs"] = inputs
     if notes:
         manifest["notes"] = dict(notes)
+    if left := {each.plant_id: {"plant": each.plant, "since": each.since or generation} for each in leaving}:
+        manifest["leaving"] = left
     files[MANIFEST] = as_json(manifest)
     sizes = {name: len(content) for name, content in files.items()}
     if max_bytes is not None and sum(sizes.values()) > max_bytes:
