@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,28 +13,7 @@ import typer
 
 if TYPE_CHECKING:  # key material takes longer to import than the rest of the command line
     from voke_cli.state import KnownPlant, State
-
-FORMS = {
-    "hmac.key": "the HMAC secret: Voke admin, Plant, Security",
-    "tls.csr": "certificate request, CN = plant id: for Voke's CA to sign; give the result back as a Secret",
-    "tls.crt": "client certificate, signed by ca.crt",
-    "ca.crt": "root of tls.crt: for a broker that is to trust the fleet's own CA",
-    "ca.crl": "its empty revocation list: a broker with a crlfile wants one for every CA it trusts",
-    "jwt-public.der": "public key, PKCS#1 DER: for the broker's JWT plugin (SPKI would make every login fail)",
-    "jwt-public.pem": "the same key for people, SPKI PEM: not for the broker",
-}
-"""What each exported file is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What Voke has to know of one plant; no private key is among the files."""
-
-    plant: KnownPlant
-    facts: dict[str, str]
-    """For people and scripts; not secret."""
-    files: dict[str, bytes] = field(repr=False)
-    """By name; ``hmac.key`` is secret."""
+    from voke_operator.credentials.registration import Registration
 
 
 def credentials(
@@ -87,34 +65,12 @@ def _not_known(plant: str, state: State, known: Collection[str]) -> str:
 
 def describe(state: State, plant: KnownPlant) -> Registration:
     """What Voke has to know of a plant whose material is in ``state``."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from voke_operator.credentials import registration
+    from voke_operator.credentials.material import TLS_CERTIFICATE
 
-    from voke_operator.credentials.material import certificate_request, jwt_public, revocation_list
-
-    held = state.material(plant.name)
-    facts = {"name": plant.name, "plantId": plant.plant_id, "method": plant.method}
-    files: dict[str, bytes] = {}
-    if "hmac.key" in held:
-        files["hmac.key"] = held["hmac.key"]
-    if "tls.crt" in held:
-        leaf = x509.load_pem_x509_certificate(held["tls.crt"])
-        facts["certificateSerial"] = f"{leaf.serial_number:x}"
-        facts["certificateSha256"] = leaf.fingerprint(SHA256()).hex()
-        facts["certificateNotAfter"] = f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
-        files["tls.csr"] = certificate_request(plant.plant_id, held["tls.key"])
-        files |= {name: held[name] for name in ("tls.crt", "ca.crt")}
-        now = datetime.now(UTC)
-        issuer = state.fleet_ca(now)
-        if issuer["ca.crt"] == held["ca.crt"]:
-            files["ca.crl"] = revocation_list(issuer, now)
-    if "jwt-private.pem" in held:
-        key = load_pem_private_key(held["jwt-private.pem"], password=None)
-        assert isinstance(key, RSAPrivateKey)
-        files |= jwt_public(key)
-    return Registration(plant, facts, files)
+    held, now = state.material(plant.name), datetime.now(UTC)
+    issuer = state.fleet_ca(now) if TLS_CERTIFICATE in held else None
+    return registration.describe(plant.name, plant.plant_id, plant.method, held, issuer=issuer, now=now)
 
 
 def write(registration: Registration, directory: Path) -> None:
@@ -138,6 +94,8 @@ def _list(known: list[KnownPlant], *, as_json: bool) -> None:
 
 
 def _show(registration: Registration, export: Path | None, *, as_json: bool) -> None:
+    from voke_operator.credentials.registration import FORMS
+
     if as_json:
         answer: dict[str, Any] = {**registration.facts, "files": sorted(registration.files)}
         if export is not None:

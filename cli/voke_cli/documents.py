@@ -17,9 +17,10 @@ from voke_api.problems import Path, Problem, ProblemClass
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.salvage import Salvaged, salvage
 from voke_api.validate import KINDS
-from voke_cli.secret import Secret, read_secret
+from voke_cli.secret import read_secret
 from voke_cli.watch import SUFFIXES
 from voke_cli.yaml_json import YamlDocument, YamlFault, read_yaml
+from voke_operator.credentials.secret import Secret
 
 STDIN: Final = "-"
 _MAX_BYTES: Final = 16 * 1024 * 1024

@@ -16,9 +16,9 @@ from voke_api.resolved import ResolvedDevice, ResolvedPlant
 from voke_api.resources import DeviceProfile, Plant
 from voke_cli.documents import Documents, read_documents
 from voke_cli.hints import hints
-from voke_cli.secrets_check import credentials_from_secrets
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
+from voke_operator.credentials.given import credentials_from_secrets
 
 
 @dataclass(frozen=True, slots=True)

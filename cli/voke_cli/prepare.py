@@ -20,8 +20,8 @@ from voke_api.resolve import resolve
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_cli.documents import Documents, read_documents
-from voke_cli.secrets_check import credentials_from_secrets
 from voke_cli.state import State, StateError
+from voke_operator.credentials.given import credentials_from_secrets
 from voke_operator.credentials.material import (
     HMAC_KEY,
     JWT_PRIVATE,

@@ -1,31 +1,16 @@
-"""Kubernetes Secrets in files; nothing here ever shows what is in one."""
+"""Kubernetes Secrets in files: how they are read, and what can be wrong with them."""
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from voke_api.problems import Path, Problem
+from voke_operator.credentials.secret import Secret
 
 _FIELDS: Final = ("apiVersion", "data", "immutable", "kind", "metadata", "stringData", "type")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Secret:
-    """A Kubernetes Secret; its repr names keys only."""
-
-    name: str
-    namespace: str
-    labels: Mapping[str, str]
-    data: Mapping[str, bytes]
-    places: Mapping[str, Path]
-    """Where each key of ``data`` is in the document."""
-
-    def __repr__(self) -> str:
-        return f"Secret({self.name!r}, keys={sorted(self.data)})"
 
 
 def read_secret(document: Mapping[str, Any], name: str) -> Secret | list[Problem]:

@@ -13,15 +13,26 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from voke_api.resources import Plant
 from voke_operator.credentials import material
+from voke_operator.credentials.decisions import Name
+from voke_operator.credentials.given import to_generate
+from voke_operator.credentials.ledger import mint
 from voke_operator.credentials.material import Material
+
+_FILES: Final[Mapping[Name, tuple[str, ...]]] = {
+    "hmac": (material.HMAC_KEY,),
+    "jwt": (material.JWT_PRIVATE,),
+    "mtls": (material.TLS_KEY, material.ISSUER, material.TLS_CERTIFICATE),
+}
+"""What is kept of a credential, in the order of writing: the last file says that all are there."""
 
 
 class StateError(Exception):
@@ -87,13 +98,7 @@ class State:
     def material(self, name: str) -> Material:
         """All that was generated for the plant of that name."""
         directory = self.directory / "plants" / name
-        names = (
-            material.HMAC_KEY,
-            material.TLS_CERTIFICATE,
-            material.TLS_KEY,
-            material.ISSUER,
-            material.JWT_PRIVATE,
-        )
+        names = [name for files in _FILES.values() for name in files]
         return _read(directory, *(each for each in names if (directory / each).exists()))
 
     def generated(self, plant: Plant, now: datetime) -> Material:
@@ -103,31 +108,21 @@ class State:
             StateError: the directory holds material of another plant under this name, or cannot be written.
             UnusableIssuerError: the fleet CA cannot issue.
         """
-        spec = plant.spec
         directory = self.directory / "plants" / plant.metadata.name
         self._claim(directory, plant)
         result: Material = {}
-        if spec.credentials.hmac is None:
-            if not (directory / material.HMAC_KEY).exists():
-                _write_once(directory, material.new_hmac_key(secrets.token_bytes))
+        for name in to_generate(plant):
+            files = _FILES[name]
+            if not (directory / files[-1]).exists():
+                issuer = self.fleet_ca(now) if name == "mtls" else None
+                for each in files:  # left by a first run that was interrupted, and never used
+                    (directory / each).unlink(missing_ok=True)
+                made = mint(
+                    (name,), plant.spec.plant_id, issuer=issuer, now=now, random_bytes=secrets.token_bytes
+                )
+                _write_once(directory, {each: made[name][each] for each in files})
                 self.made.add(plant.metadata.name)
-            result |= _read(directory, material.HMAC_KEY)
-        if spec.auth.method == "MTLS" and spec.credentials.mtls is None:
-            if not (directory / material.TLS_CERTIFICATE).exists():
-                issuer = self.fleet_ca(now)
-                # An interrupted first run may have left a key without its certificate; it was never used.
-                (directory / material.TLS_KEY).unlink(missing_ok=True)
-                made = material.new_client_certificate(spec.plant_id, issuer, now)
-                _write_once(directory, {name: made[name] for name in (material.TLS_KEY, material.ISSUER)})
-                _write_once(directory, {material.TLS_CERTIFICATE: made[material.TLS_CERTIFICATE]})
-                self.made.add(plant.metadata.name)
-            result |= _read(directory, material.TLS_CERTIFICATE, material.TLS_KEY, material.ISSUER)
-        if spec.auth.method == "JWT" and spec.credentials.jwt is None:
-            if not (directory / material.JWT_PRIVATE).exists():
-                made = material.new_jwt_keys()
-                _write_once(directory, {material.JWT_PRIVATE: made[material.JWT_PRIVATE]})
-                self.made.add(plant.metadata.name)
-            result |= _read(directory, material.JWT_PRIVATE)
+            result |= _read(directory, *files)
         return result
 
     def fleet_ca(self, now: datetime) -> Material:

@@ -18,8 +18,9 @@ from tests.support.pki import DAY, Authority
 from tests.support.plants import PLANT_ID, battery_document
 from voke_api.problems import Severity
 from voke_api.resources import GatewayPool, Plant
-from voke_cli.secret import Secret, read_secret
-from voke_cli.secrets_check import Given, credentials_from_secrets
+from voke_cli.secret import read_secret
+from voke_operator.credentials.given import Given, credentials_from_secrets, to_generate
+from voke_operator.credentials.secret import Secret
 
 HMAC = b"0123456789abcdef0123456789abcdef"
 LOGIN = {"hmac.key": HMAC, "username": b"u", "password": b"pw"}
@@ -58,7 +59,6 @@ def test_a_pair_that_fits_is_taken_as_it_is() -> None:
     leaf = ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY))
     given = mtls(leaf.certificate, leaf.key)
     assert given.problems == []
-    assert given.generated == []
     assert given.values == {
         "client_id": PLANT_ID,
         "username": PLANT_ID,
@@ -78,7 +78,7 @@ def test_what_is_given_is_not_shown() -> None:
 def test_a_plant_without_references_needs_hmac_and_its_method_generated() -> None:
     plant = Plant.model_validate(battery_document(auth={"method": "JWT"}))
     given = credentials_from_secrets(plant, None, {}, now=datetime.now(UTC))
-    assert given.generated == ["hmac", "jwt"]
+    assert to_generate(plant) == ("hmac", "jwt")
     assert given.problems == []
 
 

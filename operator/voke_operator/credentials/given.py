@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,9 +22,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources import GatewayPool, Plant
-from voke_cli.secret import Secret
+from voke_api.resources.observed import CredentialInUse
+from voke_operator.credentials.decisions import Name
+from voke_operator.credentials.ids import certificate_id, jwt_id, rfc3339
+from voke_operator.credentials.secret import Secret
+from voke_operator.names import ALLOW_LABEL
 
-ALLOW_LABEL: Final = "voke.lovinka.com/allow"
+CredentialName = Literal["hmac", "password", "mtls", "jwt"]
+
 MIN_HMAC_CHARACTERS: Final = 32
 """Protocol §4."""
 _SOON: Final = timedelta(days=30)
@@ -37,8 +42,6 @@ class Given:
 
     values: dict[str, Any] = field(default_factory=dict, repr=False)
     """Values for fields of PlantCredentials, by name. Secret."""
-    generated: list[str] = field(default_factory=list)
-    """Of hmac, mtls and jwt: what the plant needs and is to be generated."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -49,6 +52,7 @@ def credentials_from_secrets(
     *,
     now: datetime,
     missing: Severity = Severity.ERROR,
+    searched: str = "the files",
 ) -> Given:
     """What ``secrets`` give ``plant``: only hmac, what its method needs, and the broker's root.
 
@@ -58,16 +62,66 @@ def credentials_from_secrets(
         secrets: By name.
         now: For certificates; with a time zone.
         missing: How bad it is that a referenced Secret is not among ``secrets``.
+        searched: Where ``secrets`` are from, for the message about a missing one.
     """
-    return _Reader(plant, secrets, now, missing).read(pool)
+    return _Reader(plant, secrets, now, missing, searched).read(pool)
+
+
+def to_generate(plant: Plant) -> tuple[Name, ...]:
+    """What a plant needs and brings no Secret for: its HMAC key, and what its method logs in with."""
+    sources, method = plant.spec.credentials, plant.spec.auth.method
+    needed: dict[Name, bool] = {
+        "hmac": sources.hmac is None,
+        "jwt": method == "JWT" and sources.jwt is None,
+        "mtls": method == "MTLS" and sources.mtls is None,
+    }
+    return tuple(name for name, wanted in needed.items() if wanted)
+
+
+def brought(plant: Plant, given: Given) -> tuple[CredentialInUse, ...]:
+    """The credentials that a Plant's Secrets give it, by name, as its status says them."""
+    spec = plant.spec
+    found = []
+    names: tuple[CredentialName, ...] = ("hmac", "jwt", "mtls", "password")
+    for name in names:
+        source = getattr(spec.credentials, name)
+        if source is None or name not in ("hmac", spec.auth.method.lower()):
+            continue
+        secret = source.secret_ref.name
+        found.append(_in_use(name, given.values, secret))
+    return tuple(found)
+
+
+def _in_use(name: CredentialName, values: Mapping[str, Any], secret: str) -> CredentialInUse:
+    """Raises nothing: what cannot be understood is named after its Secret; a problem says why."""
+    key_id, not_after = secret, None
+    try:
+        if name == "mtls" and "tls_certificate" in values:
+            leaf = x509.load_pem_x509_certificate(values["tls_certificate"])
+            key_id, not_after = certificate_id(leaf), rfc3339(leaf.not_valid_after_utc)
+        elif name == "jwt" and "jwt_private_key" in values:
+            key = load_pem_private_key(values["jwt_private_key"], password=None)
+            assert isinstance(key, RSAPrivateKey)
+            key_id = jwt_id(key.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        pass
+    return CredentialInUse(name=name, source="Secret", key_id=key_id, not_after=not_after)
 
 
 class _Reader:
-    def __init__(self, plant: Plant, secrets: Mapping[str, Secret], now: datetime, missing: Severity) -> None:
+    def __init__(
+        self,
+        plant: Plant,
+        secrets: Mapping[str, Secret],
+        now: datetime,
+        missing: Severity,
+        searched: str,
+    ) -> None:
         self._plant = plant
         self._secrets = secrets
         self._now = now
         self._missing = missing
+        self._searched = searched
         self._given = Given()
 
     def read(self, pool: GatewayPool | None) -> Given:
@@ -82,7 +136,6 @@ class _Reader:
         for name in ("hmac", method):
             source = getattr(spec.credentials, name)
             if source is None:
-                self._given.generated.append(name)
                 continue
             path = ("spec", "credentials", name, "secretRef", "name")
             secret = self._secret("Plant", self._plant.metadata.name, path, source.secret_ref.name)
@@ -113,7 +166,7 @@ class _Reader:
                     kind=kind,
                     name=owner,
                     severity=self._missing,
-                    message=f"the Secret {name} is not among the files"
+                    message=f"the Secret {name} is not among {self._searched}"
                     + ("" if self._missing is Severity.ERROR else ", so its content was not checked"),
                 )
             )
@@ -132,10 +185,10 @@ class _Reader:
             return
         if len(text) < MIN_HMAC_CHARACTERS:
             message = f"the HMAC key has {len(text)} characters; it needs at least {MIN_HMAC_CHARACTERS}"
-            self._report(secret, secret.places["hmac.key"], message)
+            self._report(secret, secret.place("hmac.key"), message)
         elif any(character.isspace() for character in text):
             message = "the HMAC key holds white space; is it one key, and whole?"
-            self._report(secret, secret.places["hmac.key"], message, Severity.WARNING)
+            self._report(secret, secret.place("hmac.key"), message, Severity.WARNING)
         self._given.values["hmac_key"] = text.encode()
 
     def _password(self, secret: Secret) -> None:
@@ -148,7 +201,7 @@ class _Reader:
         chain, key = self._certificates(secret, "tls.crt"), self._private_key(secret, "tls.key")
         if not chain:
             return
-        place = secret.places["tls.crt"]
+        place = secret.place("tls.crt")
         self._client_certificate(secret, place, chain[0])
         self._given.values["tls_certificate"] = secret.data["tls.crt"]
         if key is None:
@@ -158,7 +211,7 @@ class _Reader:
         owners = [index for index, certificate in enumerate(chain) if _public(certificate) == public]
         if not owners:
             message = "tls.key is not the key of tls.crt; put the pair that was made together into the Secret"
-            self._report(secret, secret.places["tls.key"], message)
+            self._report(secret, secret.place("tls.key"), message)
         elif owners[0] != 0:
             message = f"the plant's certificate is number {owners[0] + 1} of tls.crt; it must come first"
             self._report(secret, place, message)
@@ -186,7 +239,7 @@ class _Reader:
         key = self._private_key(secret, "jwt-private.pem")
         if key is None:
             return
-        place = secret.places["jwt-private.pem"]
+        place = secret.place("jwt-private.pem")
         if not isinstance(key, RSAPrivateKey):
             self._report(secret, place, "the JWT key must be RSA: Voke wants RS256")
         elif key.key_size < _MIN_RSA_BITS:
@@ -197,7 +250,7 @@ class _Reader:
     def _broker_ca(self, secret: Secret, key: str) -> None:
         roots = self._certificates(secret, key)
         for root in roots:
-            self._dates(secret, secret.places[key], root, key)
+            self._dates(secret, secret.place(key), root, key)
         if roots:
             self._given.values["broker_ca"] = secret.data[key]
 
@@ -213,7 +266,7 @@ class _Reader:
         content = self._bytes(secret, key)
         if content is None:
             return None
-        place = secret.places[key]
+        place = secret.place(key)
         try:
             text = content.decode()
         except UnicodeDecodeError:
@@ -236,7 +289,7 @@ class _Reader:
             return x509.load_pem_x509_certificates(content)
         except ValueError:
             message = f"{key} is not a PEM certificate: it begins -----BEGIN CERTIFICATE-----"
-            self._report(secret, secret.places[key], message)
+            self._report(secret, secret.place(key), message)
             return []
 
     def _private_key(self, secret: Secret, key: str) -> Any:
@@ -249,7 +302,7 @@ class _Reader:
             message = f"{key} is encrypted; a gateway has no password for it"
         except (ValueError, UnsupportedAlgorithm):
             message = f"{key} is not a PEM private key: it begins -----BEGIN … PRIVATE KEY-----"
-        self._report(secret, secret.places[key], message)
+        self._report(secret, secret.place(key), message)
         return None
 
     def _dates(self, secret: Secret, place: Path, certificate: x509.Certificate, key: str) -> None:

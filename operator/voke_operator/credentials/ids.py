@@ -1,0 +1,60 @@
+"""Ids that name a key without giving it away, the same as in a gateway's ``/status``.
+
+From public halves where there is one. Nothing is derived from a secret that could be guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+_HMAC_DOMAIN: Final = b"voke-fleet hmac key id\x00"
+_DIGITS: Final = 16
+
+
+def hmac_id(generated: bytes) -> str:
+    """Of 256 random bits. Never of a key that somebody thought of: its id would confirm a guess."""
+    return sha256(_HMAC_DOMAIN + generated).hexdigest()[:_DIGITS]
+
+
+def certificate_id(certificate: x509.Certificate) -> str:
+    """The serial number, as Voke shows it."""
+    return f"{certificate.serial_number:x}"
+
+
+def jwt_id(public: RSAPublicKey) -> str:
+    """From the public half."""
+    encoded = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return sha256(encoded).hexdigest()[:_DIGITS]
+
+
+def issuer_id(certificate: x509.Certificate) -> str:
+    """Of a CA: from its whole certificate, for a renewed CA has to be told to a broker, too."""
+    return sha256(certificate.public_bytes(Encoding.DER)).hexdigest()[:_DIGITS]
+
+
+def rfc3339(instant: datetime) -> str:
+    """An instant as Kubernetes writes it."""
+    return f"{instant:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def format_ids(ids: Mapping[str, str]) -> str:
+    """Ids by credential as the value of an annotation: ``hmac=…,mtls=…``."""
+    return ",".join(f"{name}={key_id}" for name, key_id in sorted(ids.items()))
+
+
+def parse_ids(text: str | None) -> dict[str, str]:
+    """The other way; what is not of that form is left out."""
+    pairs = (word.partition("=") for word in parse_words(text))
+    return {name: key_id for name, separator, key_id in pairs if separator and key_id}
+
+
+def parse_words(text: str | None) -> tuple[str, ...]:
+    """Words between commas and white space."""
+    return tuple((text or "").replace(",", " ").split())

@@ -1,0 +1,128 @@
+"""What the files of a credential hold: which key, and whether they belong together.
+
+Edited, damaged or foreign files hold nothing. Public files are derived from private ones, so that they cannot
+be wrong for long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import product
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
+
+from voke_operator.credentials.decisions import Name
+from voke_operator.credentials.ids import certificate_id, hmac_id, jwt_id
+from voke_operator.credentials.material import (
+    HMAC_KEY,
+    ISSUER,
+    JWT_PRIVATE,
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    Material,
+    jwt_public,
+)
+
+PRIMARY: Final[Mapping[Name, tuple[str, ...]]] = {
+    "hmac": (HMAC_KEY,),
+    "mtls": (TLS_CERTIFICATE, TLS_KEY),
+    "jwt": (JWT_PRIVATE,),
+}
+"""Files that cannot be derived from others."""
+_GENERATED_HMAC: Final = re.compile(rb"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A whole and usable credential."""
+
+    id: str
+    files: Material = field(repr=False)
+    """All of its files, derived ones too. Secret."""
+    certificate: x509.Certificate | None = None
+    """Of mtls: the leaf."""
+
+    @property
+    def not_after(self) -> datetime | None:
+        """End of the certificate's validity."""
+        return None if self.certificate is None else self.certificate.not_valid_after_utc
+
+
+def find(name: Name, sources: Sequence[Mapping[str, bytes]], plant_id: str) -> Iterator[Key]:
+    """Every usable key of a kind that the files of some sources make up, those of the first source first."""
+    contents = [list(dict.fromkeys(each[file] for each in sources if file in each)) for file in PRIMARY[name]]
+    roots = [each[ISSUER] for each in sources if ISSUER in each]
+    for combination in product(*contents):
+        files = dict(zip(PRIMARY[name], combination, strict=True))
+        try:
+            key = _READERS[name](files, plant_id, roots)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            continue
+        if key is not None:
+            yield key
+
+
+def _hmac(files: Material, _plant_id: str, _roots: Iterable[bytes]) -> Key | None:
+    if not _GENERATED_HMAC.fullmatch(files[HMAC_KEY]):
+        return None
+    return Key(id=hmac_id(files[HMAC_KEY]), files=files)
+
+
+def _mtls(files: Material, plant_id: str, roots: Iterable[bytes]) -> Key | None:
+    leaf = x509.load_pem_x509_certificate(files[TLS_CERTIFICATE])
+    key = load_pem_private_key(files[TLS_KEY], password=None)
+    names = [each.value for each in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if not isinstance(key, EllipticCurvePrivateKey) or names != [plant_id]:
+        return None
+    if key.public_key() != leaf.public_key():
+        return None
+    issuer = next((root for root in roots if _issued(leaf, root)), None)
+    return Key(
+        id=certificate_id(leaf),
+        files=files if issuer is None else {**files, ISSUER: issuer},
+        certificate=leaf,
+    )
+
+
+def _issued(leaf: x509.Certificate, root: bytes) -> bool:
+    try:
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(root))
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _jwt(files: Material, _plant_id: str, _roots: Iterable[bytes]) -> Key | None:
+    # Loading with OpenSSL's own check, a test for primes, takes 37 ms for each of thousands of plants.
+    key = load_pem_private_key(files[JWT_PRIVATE], password=None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, RSAPrivateKey) or not consistent(key):
+        return None
+    return Key(id=jwt_id(key.public_key()), files={**files, **jwt_public(key)})
+
+
+def consistent(key: RSAPrivateKey) -> bool:
+    """Whether the numbers of an RSA key belong together; whether they are prime is not asked."""
+    numbers = key.private_numbers()
+    p, q, d = numbers.p, numbers.q, numbers.d
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    return (
+        min(p, q) > 1
+        and p * q == n
+        and d * e % (p - 1) == 1
+        and d * e % (q - 1) == 1
+        and numbers.dmp1 == d % (p - 1)
+        and numbers.dmq1 == d % (q - 1)
+        and numbers.iqmp * q % p == 1
+    )
+
+
+_READERS: Final = {"hmac": _hmac, "mtls": _mtls, "jwt": _jwt}

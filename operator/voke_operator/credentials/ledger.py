@@ -1,0 +1,379 @@
+"""The life of a plant's own Secret: what is generated for it, once, and how that is kept.
+
+Pure: what was observed comes in, a decision goes out (:mod:`voke_operator.credentials.decisions`).
+
+Which key is in force is what the Plant's status says. The Secret says in annotations which keys it holds and
+which ones they replaced, so that a status that was not yet written, or is read from a stale cache, is told
+from a Secret that was edited or comes from a backup: what the status names is either in the Secret, or among
+its retired keys (then the Secret is ahead), or it has to be restored (docs/decisions/0008-credentials.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography import x509
+
+from voke_api.resources import Plant
+from voke_api.resources.common import API_VERSION, GROUP
+from voke_api.resources.observed import CredentialInUse
+from voke_operator import names
+from voke_operator.credentials import material
+from voke_operator.credentials.decisions import (
+    Create,
+    Decision,
+    Finding,
+    Keep,
+    Mint,
+    Name,
+    Reason,
+    Record,
+    Refuse,
+    Update,
+)
+from voke_operator.credentials.given import to_generate
+from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
+from voke_operator.credentials.issuer import Issuer
+from voke_operator.credentials.keys import PRIMARY, Key, find
+from voke_operator.credentials.material import Material
+from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
+from voke_operator.credentials.secret import Secret
+
+_MOST_RETIRED: Final = 16
+"""Ids that are remembered: a status is not further behind than that."""
+
+
+def decide(
+    plant: Plant,
+    secret: Secret | None,
+    *,
+    recorded: Collection[CredentialInUse],
+    copy: Material | None,
+    issuer: Issuer | Finding | None,
+    now: datetime,
+    fresh: Mapping[Name, Material] | None = None,
+) -> Decision:
+    """What is to be done next about what is generated for a Plant.
+
+    Args:
+        plant: The Plant; its uid, plantId, deletionPolicy, and the annotation REPLACE_ANNOTATION count.
+        secret: The Secret of the name :func:`voke_operator.names.plant_secret`, whoever made it.
+        recorded: Credentials in its status, if that is of the same plantId.
+        copy: Material of the plant that survives elsewhere (:func:`…bundled.from_bundle`); may lack files.
+        issuer: Who issues client certificates, or why nobody does; None if the Plant needs none.
+        now: With a time zone.
+        fresh: What :func:`mint` made for the last decision, if that was to mint; what is not needed any more is
+            dropped.
+    """
+    needed = to_generate(plant)
+    if secret is not None and (claim := _claim(plant, secret)):
+        if needed:
+            return Refuse(problems=(Finding(reason=Reason.NAME_CONFLICT, message=claim),))
+        secret = None
+    case = _Case(plant, secret, recorded=recorded, copy=copy or {}, issuer=issuer, now=now)
+    settled = {name: case.settle(name) for name in needed}
+    problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+    wanted = tuple(name for name, each in settled.items() if isinstance(each, _New))
+    if wanted and not problems:
+        made = fresh or {}
+        if not made.keys() >= set(wanted):
+            return Mint(names=wanted)
+        settled |= {
+            name: case.accept(name, each, made) for name, each in settled.items() if isinstance(each, _New)
+        }
+        problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+    held = {name: each for name, each in settled.items() if isinstance(each, _Held)}
+    target = _secret(plant, secret, held, case.retired)
+    if secret is None and held:
+        return Create(secret=target, restored=bool(case.recorded))
+    if secret is not None and (changes := _changes(secret, target)):
+        return Update(secret=target, changes=changes)
+    return Refuse(problems=problems) if problems else _settled(case, held, plant.spec.plant_id, now)
+
+
+def mint(
+    names: Collection[Name],
+    plant_id: str,
+    *,
+    issuer: Material | None,
+    now: datetime,
+    random_bytes: Callable[[int], bytes],
+) -> dict[Name, Material]:
+    """New material for credentials that a decision named.
+
+    Args:
+        names: Which.
+        plant_id: Whose.
+        issuer: CA with its key (``Issuer.material``); needed for mtls.
+        now: With a time zone.
+        random_bytes: Source of chance for the HMAC key; keys and serial numbers have their own.
+
+    Raises:
+        UnusableIssuerError: mtls is asked for and the issuer cannot issue.
+    """
+    made: dict[Name, Material] = {}
+    for name in names:
+        match name:
+            case "hmac":
+                made[name] = material.new_hmac_key(random_bytes)
+            case "jwt":
+                made[name] = material.new_jwt_keys()
+            case "mtls":
+                if issuer is None:
+                    raise material.UnusableIssuerError("there is no CA to issue a client certificate")
+                made[name] = material.new_client_certificate(plant_id, issuer, now)
+    return made
+
+
+def _settled(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
+    """What follows once the Secret is as it should be."""
+    in_use = tuple(_in_use(name, held[name].key) for name in sorted(held))
+    if in_use != tuple(case.recorded[name] for name in sorted(case.recorded)):
+        return Record(in_use=in_use)
+    leaf = held["mtls"].key.certificate if "mtls" in held else None
+    return Keep(
+        in_use=in_use,
+        material={name: content for each in held.values() for name, content in each.key.files.items()},
+        next_check=None if leaf is None else next_check(leaf, plant_id, now),
+        warnings=tuple(each.warning for each in held.values() if each.warning is not None),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """A credential that is there, or will be with the next write."""
+
+    key: Key
+    retires: tuple[str, ...] = ()
+    warning: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _New:
+    """A credential that has to be made."""
+
+    retires: tuple[str, ...] = ()
+
+
+class _Case:
+    """What is known about one plant's credentials."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        secret: Secret | None,
+        *,
+        recorded: Collection[CredentialInUse],
+        copy: Material,
+        issuer: Issuer | Finding | None,
+        now: datetime,
+    ) -> None:
+        self._plant = plant
+        self._own: Mapping[str, bytes] = {} if secret is None else secret.data
+        self._copy = copy
+        self._issuer = issuer
+        self._now = now
+        annotations = {} if secret is None else secret.annotations
+        self._ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
+        self.retired = parse_words(annotations.get(names.RETIRED_ANNOTATION))
+        self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
+        self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
+
+    def settle(self, name: Name) -> _Held | _New | Finding:
+        """What there is of a credential, from the best source; or what has to be made; or why neither."""
+        kept = self._ids.get(name)
+        recorded = self.recorded[name].key_id if name in self.recorded else None
+        ahead = kept is not None and kept != recorded and recorded in self.retired
+        wanted = kept if ahead or recorded is None else recorded
+        if wanted is None:
+            return self._unrecorded(name)
+        if wanted in self._replace and not ahead:
+            own = (key.id for key in find(name, (self._own,), self._plant.spec.plant_id))
+            return self._new(name, retires=(wanted, *filter(None, (kept,)), *own))
+        sources = (self._own, self._copy, *self._issuer_files())
+        key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
+        if key is None:
+            return self._lost(name, wanted)
+        return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
+
+    def accept(self, name: Name, new: _New, made: Mapping[Name, Material]) -> _Held | Finding:
+        """New material, if it is of any use.
+
+        Raises:
+            ValueError: it is not what :func:`mint` makes.
+        """
+        key = next(find(name, (made[name],), self._plant.spec.plant_id), None)
+        if key is None:
+            raise ValueError(f"what was made for {name} is not usable for plant {self._plant.spec.plant_id}")
+        if key.not_after is not None and key.not_after - self._now < MIN_LIFE:
+            message = (
+                f"the certificate that was issued would end on {key.not_after:%Y-%m-%d %H:%M} UTC already"
+            )
+            return Finding(reason=Reason.ISSUER_UNUSABLE, message=message, credential=name)
+        return _Held(key=key, retires=new.retires)
+
+    def _unrecorded(self, name: Name) -> _Held | _New | Finding:
+        """Nobody says which key it should be: what the Secret holds, or a new one."""
+        key = next(find(name, (self._own, *self._issuer_files()), self._plant.spec.plant_id), None)
+        if key is not None:
+            return _Held(key=key)
+        there = [file for file in PRIMARY[name] if file in self._own]
+        if not there:
+            return self._new(name)
+        return Finding(
+            reason=Reason.KEY_LOST,
+            credential=name,
+            message=f"{' and '.join(there)} in the Secret {self._secret_name} cannot be used for {name}, and it is "
+            "not recorded which key was there: restore it, or remove it from the Secret to have a new one made",
+        )
+
+    def _new(self, name: Name, *, retires: tuple[str, ...] = ()) -> _New | Finding:
+        if name == "mtls" and not isinstance(self._issuer, Issuer):
+            return self._no_issuer()
+        return _New(retires=retires)
+
+    def _renewed(self, key: Key) -> _Held | _New | Finding:
+        """A certificate in force: as it is, or to be renewed.
+
+        Only what the status names is renewed, so that it never falls behind by more than one.
+        """
+        leaf = key.certificate
+        assert leaf is not None
+        if self._now < renew_at(leaf, self._plant.spec.plant_id):
+            return _Held(key=key)
+        if not isinstance(self._issuer, Issuer):
+            trouble = self._no_issuer()
+        elif not worth_renewing(leaf, self._issuer.not_after, self._now):
+            trouble = Finding(
+                reason=Reason.ISSUER_EXPIRES,
+                credential="mtls",
+                message=f"the client certificate cannot be renewed beyond {self._issuer.not_after:%Y-%m-%d %H:%M} "
+                "UTC, when the issuing CA ends: give the operator another CA",
+            )
+        else:
+            return _New(retires=(key.id,))
+        return _Held(key=key, warning=trouble) if self._now < leaf.not_valid_after_utc else trouble
+
+    def _no_issuer(self) -> Finding:
+        if isinstance(self._issuer, Finding):
+            return replace(self._issuer, credential="mtls")
+        message = "there is no CA to issue a client certificate: give the operator one"
+        return Finding(reason=Reason.ISSUER_UNUSABLE, message=message, credential="mtls")
+
+    def _lost(self, name: Name, key_id: str) -> Finding:
+        metadata = self._plant.metadata
+        return Finding(
+            reason=Reason.KEY_LOST,
+            credential=name,
+            message=f"the {name} key {key_id} is neither in the Secret {self._secret_name} nor in a gateway's bundle: "
+            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: "
+            f"kubectl annotate plant -n {metadata.namespace} {metadata.name} {names.REPLACE_ANNOTATION}={key_id}",
+        )
+
+    def _issuer_files(self) -> tuple[Material, ...]:
+        """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
+        if not isinstance(self._issuer, Issuer):
+            return ()
+        return ({material.ISSUER: self._issuer.material[material.ISSUER]},)
+
+    @property
+    def _secret_name(self) -> str:
+        return names.plant_secret(self._plant.metadata.name)
+
+
+def _claim(plant: Plant, secret: Secret) -> str | None:
+    """Why a Secret is not this Plant's; None if it is.
+
+    A Plant of the same name with another uid was its owner before: it was deleted, and this one stands for the
+    same plant.
+    """
+    name, plant_id = plant.metadata.name, plant.spec.plant_id
+    holder = secret.annotations.get(names.PLANT_ID_ANNOTATION)
+    strangers = [each for each in secret.owners if not _is_plant(each, name)]
+    if secret.type != names.PLANT_SECRET_TYPE:
+        why = f"its type is {secret.type}, not {names.PLANT_SECRET_TYPE}"
+    elif secret.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
+        why = f"it lacks the label {names.MANAGED_BY}={names.FIELD_MANAGER}"
+    elif secret.labels.get(names.PLANT_LABEL) != name:
+        why = f"it lacks the label {names.PLANT_LABEL}={name}"
+    elif strangers:
+        why = f"it belongs to {strangers[0].get('kind')} {strangers[0].get('name')}"
+    elif holder is not None and holder != plant_id:
+        why = f"it holds the keys of plant {holder}, and this Plant is {plant_id}"
+    elif holder is None and not any(each.get("uid") == plant.metadata.uid for each in secret.owners):
+        why = f"it lacks the annotation {names.PLANT_ID_ANNOTATION}={plant_id}"
+    else:
+        return None
+    return f"the Secret {secret.name} is not this Plant's and is not touched: {why}. Move it away, or mend it"
+
+
+def _secret(
+    plant: Plant, secret: Secret | None, held: Mapping[Name, _Held], retired: tuple[str, ...]
+) -> Secret:
+    """The Secret as it should be; what is not ours to say stays as it is."""
+    name, namespace = plant.metadata.name, plant.metadata.namespace
+    current = secret or Secret(names.plant_secret(name), namespace, {}, {}, type=names.PLANT_SECRET_TYPE)
+    data, annotations = dict(current.data), dict(current.annotations)
+    ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
+    for credential, each in held.items():
+        if credential == "mtls" and material.ISSUER not in each.key.files:
+            data.pop(material.ISSUER, None)
+        data |= each.key.files
+        ids[credential] = each.key.id
+        retired += each.retires
+    annotations[names.PLANT_ID_ANNOTATION] = plant.spec.plant_id
+    annotations[names.KEY_IDS_ANNOTATION] = format_ids(ids)
+    if retired:
+        annotations[names.RETIRED_ANNOTATION] = ",".join(tuple(dict.fromkeys(retired))[-_MOST_RETIRED:])
+    if "mtls" in held and material.ISSUER in data:
+        annotations[names.ISSUER_ANNOTATION] = issuer_id(
+            x509.load_pem_x509_certificate(data[material.ISSUER])
+        )
+    return replace(
+        current,
+        labels={**current.labels, **names.OWNED, names.PLANT_LABEL: name},
+        annotations=annotations,
+        owners=_owners(plant, current),
+        data=data,
+    )
+
+
+def _owners(plant: Plant, secret: Secret) -> tuple[Mapping[str, Any], ...]:
+    if plant.spec.deletion_policy == "Retain":
+        return ()
+    ours = tuple(each for each in secret.owners if each.get("uid") == plant.metadata.uid)
+    if ours:
+        return ours
+    assert plant.metadata.uid is not None, "only a Plant in a cluster has a Secret of its own"
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "Plant",
+        "name": plant.metadata.name,
+        "uid": plant.metadata.uid,
+        "controller": True,
+    }
+    return (owner,)
+
+
+def _is_plant(owner: Mapping[str, Any], name: str) -> bool:
+    group = str(owner.get("apiVersion", "")).partition("/")[0]
+    return (group, owner.get("kind"), owner.get("name")) == (GROUP, "Plant", name)
+
+
+def _changes(before: Secret, after: Secret) -> tuple[str, ...]:
+    keys = sorted(before.data.keys() | after.data.keys())
+    parts = {
+        "labels": before.labels != after.labels,
+        "annotations": before.annotations != after.annotations,
+        "ownerReferences": before.owners != after.owners,
+    }
+    changed = [f"data[{key}]" for key in keys if before.data.get(key) != after.data.get(key)]
+    return (*changed, *(part for part, differs in parts.items() if differs))
+
+
+def _in_use(name: Name, key: Key) -> CredentialInUse:
+    not_after = None if key.not_after is None else rfc3339(key.not_after)
+    return CredentialInUse(name=name, source="Generated", key_id=key.id, not_after=not_after)
