@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -51,7 +52,8 @@ class HttpFetch:
         except TimeoutError:
             raise FetchError(f"no answer within {self._timeout:g} s") from None
         except aiohttp.ClientConnectorError as error:
-            raise FetchError((error.os_error.strerror or "no connection").lower()) from None
+            code = error.os_error.errno  # its text holds the address, which every pod has anew
+            raise FetchError(os.strerror(code).lower() if code else "no connection") from None
         except (aiohttp.ClientError, OSError):
             raise FetchError("it cut the connection, or does not speak HTTP") from None
 

@@ -13,6 +13,8 @@ from typing import Final
 from voke_api.problems import Problem, Severity, dotted
 from voke_api.resources.common import listed
 from voke_api.resources.observed import ConditionStatus
+from voke_operator.credentials.registration import registered
+from voke_operator.names import REGISTERED_ANNOTATION
 from voke_operator.status.devices import devices
 from voke_operator.status.facts import Cause, Finding, PlantFacts
 from voke_operator.status.reasons import (
@@ -125,12 +127,13 @@ def _credentials(facts: PlantFacts) -> Finding:
 def _registered(facts: PlantFacts) -> Finding:
     if facts.credentials.registered is not None:
         return replace(facts.credentials.registered, generation=facts.generation)
-    show = _show_credentials(facts)
-    message = (
-        "nobody has confirmed that Voke knows this plant's keys; what is signed with keys that it does not know, it "
-        f"throws away. See what to register: {show}; when it is done, say so: {show} --registered"
+    annotations = facts.plant.metadata.annotations if facts.plant is not None else {}
+    said = registered(facts.name, facts.credentials.in_use, annotations.get(REGISTERED_ANNOTATION))
+    reason = known(said.reason)
+    message = said.message or (reason.meaning if reason is not None else "")
+    return Finding(
+        status=said.status, reason=said.reason, message=message, generation=facts.generation, prompt=True
     )
-    return _said("Unknown", Cause(Reason.REGISTRATION_UNCONFIRMED, message), facts.generation)
 
 
 # -- a place to run, and the gateway there

@@ -13,7 +13,7 @@ from voke_operator.status.reports import GatewayReport, PlantReport
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something is not as it should be. :mod:`voke_operator.status.causes` has the sentences."""
+    """Why something is not as it should be. :mod:`voke_operator.status.causes` makes them."""
 
     reason: Reason
     message: str
@@ -47,7 +47,7 @@ class CredentialFacts:
     in_use: tuple[CredentialInUse, ...] = ()
     """For ``.status``, by name."""
     registered: Finding | None = None
-    """Whether Voke knows the keys; None: nobody has said so."""
+    """Whether Voke knows the keys, if that is known otherwise than by the Plant's annotation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,8 +52,8 @@ class Reason(StrEnum):
         "There is no GatewayPool of the name in `spec.pool`. Where the plant already runs, it runs on.",
         "Apply the GatewayPool, or correct `spec.pool`. Only the pool `default` need not exist.",
     )
-    PLANT_ID_IN_USE = (
-        "PlantIdInUse",
+    DUPLICATE_PLANT_ID = (
+        "DuplicatePlantId",
         GATEWAY_READY,
         "Another Plant has the same `plantId`; the one that already runs keeps it.",
         "Give one of the two its own plantId (it is immutable: delete the Plant and apply it anew), or delete one.",
@@ -121,8 +121,8 @@ class Reason(StrEnum):
 
     # -- a place to run
 
-    POOL_FULL = (
-        "PoolFull",
+    TOO_LARGE = (
+        "TooLarge",
         GATEWAY_READY,
         "No shard of the pool can take the plant: it alone is over a limit.",
         "Raise the limit in the GatewayPool that the message names, poll less often, or split the site.",
@@ -273,8 +273,14 @@ class Reason(StrEnum):
 
     # -- all is well, or nearly
 
-    REGISTRATION_UNCONFIRMED = (
-        "RegistrationUnconfirmed",
+    KEYS_CHANGED = (
+        "KeysChanged",
+        REGISTERED,
+        "A key is another one than a person had confirmed, and nobody has confirmed that Voke knows the new one.",
+        "As for NotConfirmed.",
+    )
+    NOT_CONFIRMED = (
+        "NotConfirmed",
         REGISTERED,
         (
             "Nobody has confirmed that Voke knows the plant's keys. Its broker acknowledges messages that Voke then "
@@ -291,8 +297,8 @@ class Reason(StrEnum):
         "All devices are read, and some of their points are refused and left out.",
         "Correct the register map: `voke probe` says which address is wrong.",
     )
-    ISSUER_EXPIRES_SOON = (
-        "IssuerExpiresSoon",
+    ISSUER_EXPIRES = (
+        "IssuerExpires",
         CREDENTIALS_READY,
         "Everything is there, and the CA that issues client certificates ends soon.",
         "Put a new CA into its Secret in the operator's namespace; certificates are then renewed in their own time.",
@@ -307,6 +313,11 @@ class Reason(StrEnum):
         "Confirmed",
         REGISTERED,
         "A person, or Voke itself, has confirmed that Voke knows the plant's keys.",
+    )
+    FROM_SECRETS = (
+        "FromSecrets",
+        REGISTERED,
+        "All keys come from Secrets that the Plant brings; Voke is taken to know them.",
     )
     RUNNING = ("Running", GATEWAY_READY, "The gateway runs the newest version of the Plant.")
     CONNECTED = ("Connected", CLOUD_CONNECTED, "The session is up, and the broker takes what is sent.")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tests.support.site_facts import REFUSED, WELL, on_gateway, saying, seen, site
 from voke_api.resources.observed import Condition, PlantObserved
 from voke_api.status import SessionStatus
-from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING, Damper, Rate
-from voke_operator.status.facts import CredentialFacts, PlantFacts, Seen
+from voke_operator.status.facts import Cause, CredentialFacts, PlantFacts, Seen
+from voke_operator.status.reasons import Reason
 
 GOOD = WELL
 ONE_SILENT = saying(on_gateway({"INV1": REFUSED}))
@@ -200,9 +200,7 @@ def test_a_mistake_in_a_new_generation_is_said_at_once() -> None:
 def test_a_decision_is_said_at_once_even_if_it_is_bad_news() -> None:
     plant = settled()
     began = plant.now
-    gone = causes.secret_missing(
-        secret="brno-keys", namespace="energy", field="spec.credentials.hmac.secretRef"
-    )
+    gone = Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")
     plant.becomes(replace(GOOD, credentials=CredentialFacts(cause=gone, in_use=GOOD.credentials.in_use)))
     assert plant.writes == [began]
     assert plant.says("Ready").reason == "SecretMissing"

@@ -5,12 +5,12 @@ Read them as somebody who was woken by them: is it said what is wrong, where, an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.plants import PLANT_ID
 from tests.support.site_facts import (
     DEVICES,
     IN_USE,
@@ -25,7 +25,18 @@ from tests.support.site_facts import (
 from voke_api.problems import Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resources import Plant
+from voke_api.resources.observed import CredentialInUse
 from voke_api.status import FaultStatus, SessionStatus
+from voke_operator.credentials.decisions import Finding as CredentialFinding
+from voke_operator.credentials.decisions import Reason as CredentialReason
+from voke_operator.credentials.decisions import Refuse
+from voke_operator.credentials.given import credentials_from_secrets
+from voke_operator.credentials.issuer import Issuer, read_issuer
+from voke_operator.credentials.ledger import decide
+from voke_operator.credentials.material import new_fleet_ca
+from voke_operator.credentials.registration import registered
+from voke_operator.credentials.secret import Secret
+from voke_operator.names import ALLOW_LABEL
 from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status, ready
 from voke_operator.status.facts import (
@@ -37,7 +48,7 @@ from voke_operator.status.facts import (
     Seen,
     Silence,
 )
-from voke_operator.status.reasons import known
+from voke_operator.status.reasons import Reason, known
 
 NAMESPACE = "energy"
 NEVER_RAN = BundleFacts()
@@ -47,8 +58,45 @@ def problems(plant: Plant) -> tuple[Problem, ...]:
     return tuple(resolve(plant, {}, None)[1])
 
 
-def keys(cause: Cause) -> PlantFacts:
-    return replace(WELL, credentials=CredentialFacts(cause=cause, in_use=IN_USE))
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def keys(*found: Cause) -> PlantFacts:
+    return replace(WELL, credentials=CredentialFacts(cause=found[0], in_use=IN_USE))
+
+
+def brought(plant: Plant, data: dict[str, bytes], *, labels: dict[str, str] | None = None) -> Iterator[Cause]:
+    """What is wrong with the Secret brno-keys; without data there is none."""
+    secrets = {"brno-keys": Secret("brno-keys", NAMESPACE, labels=labels or {}, data=data)} if data else {}
+    given = credentials_from_secrets(plant, None, secrets, now=NOW)
+    return (causes.of_secret(problem, namespace=NAMESPACE) for problem in given.problems)
+
+
+def refused(
+    *,
+    secret: Secret | None = None,
+    recorded: tuple[CredentialInUse, ...] = (),
+    issuer: Issuer | CredentialFinding | None = None,
+) -> Iterator[Cause]:
+    """Why the plant's own Secret is not as it should be."""
+    plant = site()
+    metadata = plant.metadata.model_copy(update={"uid": "8f14e45f"})
+    decision = decide(
+        plant.model_copy(update={"metadata": metadata}),
+        secret,
+        recorded=recorded,
+        copy=None,
+        issuer=issuer,
+        now=NOW,
+    )
+    assert isinstance(decision, Refuse)
+    return (causes.of(each.reason, each.message) for each in decision.problems)
+
+
+def issuer(*, made: datetime) -> Issuer | CredentialFinding:
+    """The fleet's CA, made then."""
+    secret = Secret("voke-fleet-ca", "voke-system", labels={}, data=new_fleet_ca(made, "fleet"))
+    return read_issuer(secret, now=NOW)
 
 
 def placed(cause: Cause) -> PlantFacts:
@@ -101,14 +149,14 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     ),
     "plantId used twice": (
         placed(
-            causes.plant_id_in_use(plant_id=PLANT_ID, plant="brno-roof-2", namespace=NAMESPACE, running=True)
+            causes.of(
+                "DuplicatePlantId",
+                "its plantId is that of Plant brno-roof-2, which runs already; delete one of the two",
+            )
         ),
         "False",
-        "PlantIdInUse",
-        (
-            f"plantId {PLANT_ID} belongs to Plant brno-roof-2 in namespace energy, which runs already. Delete one of the "
-            "two; or, if this one is another site, delete it and apply it with its own plantId."
-        ),
+        "DuplicatePlantId",
+        "its plantId is that of Plant brno-roof-2, which runs already; delete one of the two",
     ),
     "suspended": (
         replace(WELL, plant=site(suspend=True)),
@@ -118,93 +166,88 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     ),
     # -- credentials
     "secretRef missing": (
-        keys(
-            causes.secret_missing(
-                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
-            )
-        ),
+        keys(*brought(site(credentials={"hmac": {"secretRef": {"name": "brno-keys"}}}), {})),
         "False",
         "SecretMissing",
         (
-            "spec.credentials.hmac.secretRef: there is no Secret brno-keys in namespace energy. Create it with the label "
-            'voke.lovinka.com/allow: "true", or leave the secretRef out to have it generated.'
+            "Plant brno-roof-3, spec.credentials.hmac.secretRef: there is no Secret brno-keys in namespace energy with the "
+            "label voke.lovinka.com/allow=true, which lets Plants use it. Create it, or leave the secretRef out to have it "
+            "generated; if it is there: kubectl -n energy label secret brno-keys voke.lovinka.com/allow=true"
         ),
     ),
     "secretRef of the password missing": (
         keys(
-            causes.secret_missing(
-                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.password.secretRef"
+            *brought(
+                site(
+                    auth={"method": "PASSWORD"},
+                    credentials={"password": {"secretRef": {"name": "brno-login"}}},
+                ),
+                {},
             )
         ),
         "False",
         "SecretMissing",
         (
-            "spec.credentials.password.secretRef: there is no Secret brno-keys in namespace energy. Create it with the "
-            'label voke.lovinka.com/allow: "true".'
+            "Plant brno-roof-3, spec.credentials.password.secretRef: there is no Secret brno-login in namespace energy with "
+            "the label voke.lovinka.com/allow=true, which lets Plants use it. Create it; if it is there: "
+            "kubectl -n energy label secret brno-login voke.lovinka.com/allow=true"
         ),
     ),
     "secretRef without the label": (
         keys(
-            causes.secret_not_allowed(
-                secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
+            *brought(
+                site(credentials={"hmac": {"secretRef": {"name": "brno-keys"}}}),
+                {"hmac.key": b"0123456789abcdef" * 4},
             )
         ),
         "False",
         "SecretNotAllowed",
         (
-            "spec.credentials.hmac.secretRef: Secret brno-keys lacks the label that lets Plants use it. If it is meant for "
-            "this Plant: kubectl -n energy label secret brno-keys voke.lovinka.com/allow=true"
+            "Secret brno-keys lacks the label that lets Plants use it. If it is meant for this one: "
+            "kubectl -n energy label secret brno-keys voke.lovinka.com/allow=true"
         ),
     ),
     "secretRef without its key": (
-        keys(causes.secret_invalid(secret="brno-keys", problem="it lacks the key hmac.key; it has hmac.txt")),
-        "False",
-        "SecretInvalid",
-        "Secret brno-keys: it lacks the key hmac.key; it has hmac.txt.",
-    ),
-    "a stranger's Secret": (
         keys(
-            causes.name_conflict(
-                secret="voke-plant-brno-roof-3", namespace=NAMESPACE, found="its type is Opaque"
+            *brought(
+                site(credentials={"hmac": {"secretRef": {"name": "brno-keys"}}}),
+                {"hmac.txt": b"0123456789abcdef" * 4},
+                labels={ALLOW_LABEL: "true"},
             )
         ),
+        "False",
+        "SecretInvalid",
+        (
+            'Secret brno-keys, stringData["hmac.key"]: the Secret lacks the key hmac.key, which Plant brno-roof-3 needs; it '
+            "has hmac.txt"
+        ),
+    ),
+    "a stranger's Secret": (
+        keys(*refused(secret=Secret("voke-plant-brno-roof-3", NAMESPACE, labels={}, data={}, type="Opaque"))),
         "False",
         "NameConflict",
         (
-            "Secret voke-plant-brno-roof-3 exists and was not made for this Plant (its type is Opaque), so it is left alone. "
-            "If nobody needs it: kubectl -n energy delete secret voke-plant-brno-roof-3; otherwise give the Plant another "
-            "name."
+            "the Secret voke-plant-brno-roof-3 is not this Plant's and is not touched: its type is Opaque, not "
+            "voke.lovinka.com/plant-credentials. Move it away, or mend it"
         ),
     ),
     "key lost": (
-        keys(
-            causes.key_lost(
-                credential="hmac",
-                key_id="1f3a5c7e9b2d4f60",
-                secret="voke-plant-brno-roof-3",
-                plant="brno-roof-3",
-                namespace=NAMESPACE,
-            )
-        ),
+        keys(*refused(recorded=IN_USE[:1])),
         "False",
         "KeyLost",
         (
-            "the hmac key 1f3a5c7e9b2d4f60, which Voke knows, is gone: Secret voke-plant-brno-roof-3 was deleted or edited, "
-            "and no copy survives. Restore the Secret from a backup. If there is none, ask for a new key and register it at "
-            "Voke: kubectl voke credentials brno-roof-3 -n energy --replace hmac"
+            "the hmac key 1f3a5c7e9b2d4f60 is neither in the Secret voke-plant-brno-roof-3 nor in a gateway's bundle: restore "
+            "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl annotate plant -n "
+            "energy brno-roof-3 voke.lovinka.com/replace=1f3a5c7e9b2d4f60"
         ),
     ),
     "CA expired": (
-        keys(
-            causes.issuer_expired(
-                secret="voke-fleet-ca", namespace="voke-system", expired=datetime(2026, 11, 1, tzinfo=UTC)
-            )
-        ),
+        keys(*refused(issuer=issuer(made=datetime(2016, 11, 1, tzinfo=UTC)))),
         "False",
         "IssuerUnusable",
         (
-            "no client certificate can be issued: the CA in Secret voke-fleet-ca (namespace voke-system) expired on "
-            "2026-11-01. Put a valid CA there, and have Voke trust it."
+            "the issuing CA in the Secret voke-fleet-ca of namespace voke-system cannot be used: it expired on 2026-10-30 00:00 "
+            "UTC: give the operator its successor"
         ),
     ),
     "CA expires soon": (
@@ -212,62 +255,62 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
             WELL,
             credentials=replace(
                 WELL.credentials,
-                warning=causes.issuer_expires_soon(
-                    secret="voke-fleet-ca",
-                    namespace="voke-system",
-                    expires=datetime(2026, 12, 20, tzinfo=UTC),
+                warning=causes.of(
+                    "IssuerExpires", "the issuing CA ends on 2026-12-20: give the operator its successor"
                 ),
             ),
         ),
         "True",
-        "IssuerExpiresSoon",
-        (
-            "the issuing CA in Secret voke-fleet-ca (namespace voke-system) ends on 2026-12-20, and so do the certificates "
-            "that it issued. Put a new CA there in time, and have Voke trust it."
-        ),
+        "IssuerExpires",
+        "the issuing CA ends on 2026-12-20: give the operator its successor",
     ),
     "keys not confirmed": (
         replace(WELL, credentials=CredentialFacts(in_use=IN_USE)),
         "True",
-        "RegistrationUnconfirmed",
+        "NotConfirmed",
         (
-            "nobody has confirmed that Voke knows this plant's keys; what is signed with keys that it does not know, it "
-            "throws away. See what to register: kubectl voke credentials brno-roof-3 -n energy; when it is done, say so: "
-            "kubectl voke credentials brno-roof-3 -n energy --registered"
+            "nobody has said that Voke knows hmac 1f3a5c7e9b2d4f60, mtls 5c0ffee1: kubectl voke credentials brno-roof-3 "
+            "shows what to register there; then kubectl voke credentials brno-roof-3 --registered"
         ),
     ),
     # -- a place to run
     "bundle full": (
-        placed(causes.bundle_full(shard=0, size=933_000, limit=921_600, runs=True)),
+        placed(causes.bundle_full(gateway="voke-gw-default-0", size=933_000, limit=921_600, runs=True)),
         "False",
         "BundleFull",
         (
-            "the bundle of shard 0 would take 912 KiB, and 900 KiB are allowed. The version before it runs on. Move points "
-            "that devices have in common into a DeviceProfile, or delete Plants of this shard."
+            "the bundle of gateway voke-gw-default-0 would take 912 KiB, and 900 KiB are allowed. The version before it runs "
+            "on. Move points that devices have in common into a DeviceProfile, or delete Plants of that gateway."
         ),
     ),
     "too many requests for any gateway": (
         placed(
-            causes.pool_full(
-                pool="default",
-                problem="it asks for 4,000 requests a second, and spec.shard.maxRequestsPerSecond is 3,000",
+            causes.of(
+                "TooLarge",
+                "not placed: it needs 4000 requests per second, and a gateway of this pool takes 3000; read less often "
+                "(interval, every), or raise shard.maxRequestsPerSecond of the pool",
             )
         ),
         "False",
-        "PoolFull",
+        "TooLarge",
         (
-            "no gateway of pool default can take this plant: it asks for 4,000 requests a second, and "
-            "spec.shard.maxRequestsPerSecond is 3,000. Raise that limit, poll less often (spec.telemetry.interval, every), "
-            "or split the site into two Plants."
+            "not placed: it needs 4000 requests per second, and a gateway of this pool takes 3000; read less often "
+            "(interval, every), or raise shard.maxRequestsPerSecond of the pool"
         ),
     ),
     "moving from a gateway that does not let go": (
-        placed(causes.moving(plant="brno-roof-3", namespace=NAMESPACE, source="voke-gw-old-2")),
+        placed(
+            causes.of(
+                "Moving",
+                "runs nowhere until voke-gw-old-2 has let go of it; if that gateway is dead for good, say so with "
+                "kubectl voke release brno-roof-3 --force",
+            )
+        ),
         "False",
         "Moving",
         (
-            "the plant moves: it starts here as soon as gateway voke-gw-old-2 has stopped it. If that gateway is dead for "
-            "good: kubectl voke release brno-roof-3 -n energy --force"
+            "runs nowhere until voke-gw-old-2 has let go of it; if that gateway is dead for good, say so with "
+            "kubectl voke release brno-roof-3 --force"
         ),
     ),
     # -- the gateway
@@ -480,9 +523,7 @@ def test_ready_says_what_to_do_first(case: str) -> None:
 
 
 def test_the_first_cause_is_the_most_upstream_one() -> None:
-    missing = causes.secret_missing(
-        secret="brno-keys", namespace=NAMESPACE, field="spec.credentials.hmac.secretRef"
-    )
+    missing = Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")
     everything = replace(
         WELL,
         plant=site(pool="north"),
@@ -551,3 +592,18 @@ def test_messages_are_short_enough_and_do_not_shout(case: str) -> None:
         assert 0 < len(finding.message) < 1000
         assert "!" not in finding.message
         assert known(finding.reason) is not None
+
+
+def test_every_word_of_the_credentials_is_documented() -> None:
+    confirmed = "hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
+    words = {
+        *CredentialReason,
+        *(registered("a", IN_USE, said).reason for said in (None, confirmed, "hmac=0,mtls=5c0ffee1")),
+        registered("a", (), None).reason,
+    }
+    assert {word for word in words if known(word) is None} == set()
+
+
+def test_a_word_that_is_not_documented_is_refused() -> None:
+    with pytest.raises(ValueError, match="Whatever is not among"):
+        causes.of("Whatever", "message")
