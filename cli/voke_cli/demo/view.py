@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from rich.console import Console, Group
@@ -19,7 +20,8 @@ Json = dict[str, Any]
 
 SUMMARY_EVERY = 5.0
 """Seconds between two plain summaries."""
-_EVENTS_SHOWN = 10
+_MOST_EVENTS = 30
+_FEWEST_EVENTS = 3
 
 
 class View(Protocol):
@@ -81,12 +83,16 @@ class PlainView:
 
 
 class LiveView:
-    """A table that is redrawn, and the last events below it."""
+    """A table that is redrawn, what the plants do now, and the last events: as much as a terminal has room for.
 
-    def __init__(self) -> None:
+    ``console`` is where, standard output if left out.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         self._started = time.monotonic()
-        self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
-        self._live = Live(console=Console(), auto_refresh=False, transient=False)
+        self._events: deque[str] = deque(maxlen=_MOST_EVENTS)
+        self._console = console or Console()
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -106,17 +112,26 @@ class LiveView:
             self.tell(*told)
 
     def update(self, demo: Demo, status: GatewayStatus | None) -> None:
-        """Draw the table again."""
-        table = Table(
-            title="Voke demo: PLCs → gateway → Voke, verified by a judge in JavaScript (Ctrl-C ends)"
-        )
+        """Draw everything again."""
         plants = _by_name(status)
-        rows = [_row(stage, demo, plants.get(stage.name)) for stage in demo.stages]
+        self.draw([_row(stage, demo, plants.get(stage.name)) for stage in demo.stages])
+
+    def draw(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Draw these rows, one for each plant."""
+        table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
         for heading in rows[0]:
-            table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+            if heading != "Now":
+                table.add_column(heading, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
+        now = Table.grid(padding=(0, 1))
+        now.add_column(no_wrap=True)
         for row in rows:
-            table.add_row(*row.values())
-        self._live.update(Group(table, Text("\n".join(self._events))), refresh=True)
+            table.add_row(*(text for heading, text in row.items() if heading != "Now"))
+            now.add_row(row["Plant"], row["Now"])
+        title = Text("PLCs → gateway → Voke, every message verified (Ctrl-C ends)", style="bold")
+        above = Group(title, table, Text(), now, Text())
+        room = max(_FEWEST_EVENTS, self._console.height - len(self._console.render_lines(above)) - 1)
+        events = Text("\n".join(list(self._events)[-room:]), no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(above, events), refresh=True)
 
 
 _NUMBERS = {"Devices", "Snapshots", "Refused", "Commands", "Alarms"}
@@ -167,7 +182,7 @@ def _now(stage: Stage, demo: Demo) -> str:
         return None if latest is None else latest.values.get(field)
 
     shown = [
-        f"{label} {found} {unit}"
+        f"{label} {found:.1f} {unit}"
         for label, device, field, unit in (
             ("sun", "INV1", "activePowerKw", "kW"),
             ("battery", "BAT1", "socPercent", "%"),
