@@ -138,9 +138,78 @@ def has_let_go(seen: Seen, left: Leaving) -> bool:
     if not seen.may_run:
         return True
     status = seen.status
-    if left.since == 0 or status is None or (status.bundle_generation or 0) < left.since:
+    return status is not None and lets_go(
+        left, status.bundle_generation, (plant.plant_id for plant in status.plants)
+    )
+
+
+def lets_go(left: Leaving, applied: int | None, plant_ids: Iterable[str]) -> bool:
+    """Whether a gateway that has ``applied`` that bundle and speaks of these plants has let go of one.
+
+    An empty plant id is that of a plant about which it says nothing more.
+    """
+    if left.since == 0 or (applied or 0) < left.since:
         return False
-    return all(left.plant_id != (plant.plant_id or left.plant_id) for plant in status.plants)
+    return all(left.plant_id != (plant_id or left.plant_id) for plant_id in plant_ids)
+
+
+def stay(claim: Claim, listed: Sequence[ShardId], limits: Limits | None) -> Decision | None:
+    """What can be decided about one plant without looking for a place; None: it needs one.
+
+    Args:
+        claim: The plant.
+        listed: Shards whose bundles list it, with this plant id.
+        limits: Of its pool; None if there is no such pool, and the claim is not usable then.
+    """
+    here = next((shard for shard in listed if shard.pool == claim.pool), listed[0] if listed else None)
+    if claim.duplicate is not None:
+        return _decision(claim, None, Reason.DUPLICATE, claim.duplicate)
+    if claim.unusable is not None or limits is None:
+        why = claim.unusable or f"there is no GatewayPool {claim.pool}"
+        return _stays_or_not(claim, here, Reason.UNUSABLE, why)
+    if here is not None and here.pool == claim.pool:
+        return _decision(claim, here, Reason.STAYS, f"stays on {here}")
+    heavy = too_heavy(claim.weight, limits)
+    return None if heavy is None else _stays_or_not(claim, here, Reason.TOO_LARGE, heavy)
+
+
+def search(claim: Claim, holders: Sequence[ShardId], loads: Mapping[int, Load], limits: Limits) -> Decision:
+    """Where a plant that needs a place is to be.
+
+    Args:
+        claim: The plant.
+        holders: Gateways that may run its plant id still, although no bundle lists it.
+        loads: What the shards of its pool carry, by number.
+        limits: Of its pool.
+    """
+    waits_for = tuple(shard for shard in holders if str(shard) != claim.released)
+    if len(waits_for) == 1 and waits_for[0].pool == claim.pool:
+        message = f"stays on {waits_for[0]}, which has not let go of it"
+        return _decision(claim, waits_for[0], Reason.STAYS, message)
+    if waits_for:
+        who = " and ".join(map(str, waits_for))
+        message = (
+            f"runs nowhere until {who} has let go of it; if that gateway is dead for good, say so with "
+            f"kubectl voke release {claim.plant} --force"
+        )
+        return _decision(claim, None, Reason.MOVING, message, waits_for)
+    number = first_with_room(claim.weight, loads, limits)
+    if number is None:
+        shard, why = ShardId(claim.pool, lowest_free(loads)), "a new gateway, as no other has room"
+    else:
+        shard, why = ShardId(claim.pool, number), "the first gateway with room"
+    return _decision(claim, shard, Reason.PLACED, f"placed on {shard}, {why}")
+
+
+def _stays_or_not(claim: Claim, here: ShardId | None, reason: Reason, why: str) -> Decision:
+    message = f"not placed: {why}" if here is None else f"stays on {here} as it was: {why}"
+    return _decision(claim, here, reason, message)
+
+
+def _decision(
+    claim: Claim, shard: ShardId | None, reason: Reason, message: str, waits_for: tuple[ShardId, ...] = ()
+) -> Decision:
+    return Decision(plant=claim.plant, shard=shard, reason=reason, message=message, waits_for=waits_for)
 
 
 def place(claims: Iterable[Claim], limits: Mapping[str, Limits], seen: Iterable[Seen]) -> Placement:
@@ -187,25 +256,10 @@ class _Placing:
     def _settle(self, claim: Claim) -> bool:
         """Decide what can be decided without looking for a place. Whether that was all."""
         listed = self._listed.get((claim.plant, claim.plant_id), [])
-        here = next((shard for shard in listed if shard.pool == claim.pool), listed[0] if listed else None)
-        if claim.duplicate is not None:
-            self._decide(claim, None, Reason.DUPLICATE, claim.duplicate)
-            return True
-        if claim.unusable is not None:
-            self._stay_or_not(claim, here, Reason.UNUSABLE, claim.unusable)
-            return True
-        if here is not None and here.pool == claim.pool:
-            self._decide(claim, here, Reason.STAYS, f"stays on {here}")
-            return True
-        heavy = too_heavy(claim.weight, self._limits[claim.pool])
-        if heavy is not None:
-            self._stay_or_not(claim, here, Reason.TOO_LARGE, heavy)
-            return True
-        return False
-
-    def _stay_or_not(self, claim: Claim, here: ShardId | None, reason: Reason, why: str) -> None:
-        message = f"not placed: {why}" if here is None else f"stays on {here} as it was: {why}"
-        self._decide(claim, here, reason, message)
+        decision = stay(claim, listed, self._limits.get(claim.pool))
+        if decision is not None:
+            self._take(claim, decision)
+        return decision is not None
 
     def _note_leaving(self, shard: ShardId) -> None:
         """What the shard's bundle drops now or has dropped before, unless it is known to be gone."""
@@ -226,52 +280,20 @@ class _Placing:
             self._holders[plant_id].append(shard)
 
     def _find_place(self, claim: Claim, loads: dict[str, dict[int, Load]]) -> None:
-        holders = [shard for shard in self._holders.get(claim.plant_id, []) if str(shard) != claim.released]
-        if len(holders) == 1 and holders[0].pool == claim.pool:
-            self._decide(
-                claim, holders[0], Reason.STAYS, f"stays on {holders[0]}, which has not let go of it"
-            )
-        elif holders:
-            self._waited_for.update(holders)
-            who = " and ".join(map(str, holders))
-            self._decide(
-                claim,
-                None,
-                Reason.MOVING,
-                f"runs nowhere until {who} has let go of it; if that gateway is dead for good, say so with "
-                f"kubectl voke release {claim.plant} --force",
-                waits_for=tuple(holders),
-            )
-        else:
-            limits, there = self._limits[claim.pool], loads[claim.pool]
-            number = first_with_room(claim.weight, there, limits)
-            if number is None:
-                number = lowest_free(there)
-                there[number] = load_of(())
-                why = "a new gateway, as no other has room"
-            else:
-                why = "the first gateway with room"
-            shard = ShardId(claim.pool, number)
-            self._decide(claim, shard, Reason.PLACED, f"placed on {shard}, {why}")
-        decided = self._decisions[claim.plant].shard
-        if decided is not None:
-            there = loads[decided.pool]
-            there[decided.number] = there[decided.number].plus(claim.weight)
-            self._leaving.get(decided, {}).pop(claim.plant_id, None)
+        holders = self._holders.get(claim.plant_id, [])
+        decision = search(claim, holders, loads[claim.pool], self._limits[claim.pool])
+        self._take(claim, decision)
+        self._waited_for.update(decision.waits_for)
+        if decision.shard is not None:
+            there = loads[decision.shard.pool]
+            number = decision.shard.number
+            there[number] = there.get(number, load_of(())).plus(claim.weight)
+            self._leaving.get(decision.shard, {}).pop(claim.plant_id, None)
 
-    def _decide(
-        self,
-        claim: Claim,
-        shard: ShardId | None,
-        reason: Reason,
-        message: str,
-        waits_for: tuple[ShardId, ...] = (),
-    ) -> None:
-        self._decisions[claim.plant] = Decision(
-            plant=claim.plant, shard=shard, reason=reason, message=message, waits_for=waits_for
-        )
-        if shard is not None:
-            self._plants.setdefault(shard, {})[claim.plant] = claim
+    def _take(self, claim: Claim, decision: Decision) -> None:
+        self._decisions[claim.plant] = decision
+        if decision.shard is not None:
+            self._plants.setdefault(decision.shard, {})[claim.plant] = claim
 
     def _shard(self, shard: ShardId, loads: Mapping[str, Mapping[int, Load]]) -> ShardPlan:
         load, limits = loads[shard.pool][shard.number], self._limits.get(shard.pool)

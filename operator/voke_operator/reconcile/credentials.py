@@ -247,7 +247,9 @@ class CredentialKeeper:
         try:
             if isinstance(decision, Create):
                 document = await self._client.create(SECRETS, to_document(wanted))
-                log.info("keys created", secret=wanted.name, namespace=wanted.namespace, restored=decision.restored)
+                log.info(
+                    "keys created", secret=wanted.name, namespace=wanted.namespace, restored=decision.restored
+                )
             else:
                 document = await self._client.replace(SECRETS, to_document(wanted))
                 log.info(

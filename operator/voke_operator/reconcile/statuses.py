@@ -200,9 +200,7 @@ class Statuses:
         if decision.write is not None:
             await self._write(POOLS, document, decision.write)
             self._damper.written(key, now)
-            occurrence = transition(
-                written.conditions, decision.write.conditions, regarding(POOLS, document)
-            )
+            occurrence = transition(written.conditions, decision.write.conditions, regarding(POOLS, document))
             if occurrence is not None:
                 self._events.note(occurrence)
         waits = [wait for wait in (again, None if decision.due is None else decision.due - now) if wait]
