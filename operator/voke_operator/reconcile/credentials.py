@@ -24,7 +24,6 @@ from voke_operator import names
 from voke_operator.credentials.bundled import for_bundle, from_bundle
 from voke_operator.credentials.decisions import (
     Create,
-    Decision,
     Keep,
     Mint,
     Record,
@@ -117,7 +116,7 @@ class CredentialKeeper:
         objects: Objects,
         *,
         issuer: Callable[[], Awaitable[Issuer | Trouble]],
-        record: Callable[[Plant, tuple[CredentialInUse, ...]], Awaitable[PlantObserved]],
+        record: Callable[[Plant, CredentialFacts], Awaitable[PlantObserved]],
         reread: Callable[[Plant], Awaitable[tuple[Plant, PlantObserved]]],
         copy: Callable[[Plant], PlantCredentials | None],
         fresh_copy: Callable[[Plant], Awaitable[PlantCredentials | None]],
@@ -128,7 +127,7 @@ class CredentialKeeper:
             client: For the Secrets.
             objects: What is known of them.
             issuer: The CA, or why there is none.
-            record: Writes the credentials in use into the Plant's status at the version that is known of it, and
+            record: Writes the credentials in use into the Plant's status, at the version that is known of it, and
                 says what the status is then. Raises ConflictError.
             reread: Reads the Plant from the API server. Raises NotFoundError.
             copy: What the bundle that is known holds of a plant.
@@ -172,14 +171,9 @@ class CredentialKeeper:
         if isinstance(decision, Refuse):
             facts = CredentialFacts(cause=_cause(decision.problems[0]), in_use=observed.credentials)
             return Settled(facts=facts, credentials=None, versions=versions, check_after=_LOOK_AGAIN)
-        in_use = _in_use(decision.in_use, own)
-        facts = CredentialFacts(
-            cause=_secret_cause(errors[0], plant.metadata.namespace) if errors else None,
-            warning=_cause(decision.warnings[0]) if decision.warnings else None,
-            in_use=in_use,
-            registered=_registered(plant, in_use),
-        )
+        facts = _facts(plant, decision, own)
         if errors:
+            facts = replace(facts, cause=_secret_cause(errors[0], plant.metadata.namespace))
             return Settled(facts=facts, credentials=None, problems=rest, check_after=_LOOK_AGAIN)
         return Settled(
             facts=facts,
@@ -225,10 +219,11 @@ class CredentialKeeper:
                 case Create() | Update():
                     secret = await self._write(decision)
                 case Record():
-                    observed = await self._record(plant, _in_use(decision.in_use, own))
+                    observed = await self._record(plant, _facts(plant, decision, own))
                 case Keep():
-                    if _in_use(decision.in_use, own) != observed.credentials:
-                        await self._record(plant, _in_use(decision.in_use, own))
+                    facts = _facts(plant, decision, own)
+                    if facts.in_use != observed.credentials:
+                        await self._record(plant, facts)
                     return decision, secret
                 case Refuse():
                     return decision, secret
@@ -291,10 +286,14 @@ def _recorded(plant: Plant, observed: PlantObserved) -> tuple[CredentialInUse, .
     return observed.credentials if observed.plant_id in (None, plant.spec.plant_id) else ()
 
 
-def _in_use(
-    generated: Collection[CredentialInUse], own: Collection[CredentialInUse]
-) -> tuple[CredentialInUse, ...]:
-    return tuple(sorted((*generated, *own), key=lambda each: each.name))
+def _facts(plant: Plant, decision: Record | Keep, own: Collection[CredentialInUse]) -> CredentialFacts:
+    in_use = tuple(sorted((*decision.in_use, *own), key=lambda each: each.name))
+    warnings = decision.warnings if isinstance(decision, Keep) else ()
+    return CredentialFacts(
+        warning=_cause(warnings[0]) if warnings else None,
+        in_use=in_use,
+        registered=_registered(plant, in_use),
+    )
 
 
 def _registered(plant: Plant, in_use: tuple[CredentialInUse, ...]) -> Finding:

@@ -11,10 +11,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from voke_api.bundle import PackedPlant
+from voke_api.bundle import Leaving, PackedPlant
 from voke_api.problems import Problem
-from voke_operator.plan.packing import Weight
+from voke_operator.plan.packing import Load, Weight, load_of
 from voke_operator.status.facts import CredentialFacts, PlacementFacts
+from voke_operator.status.poll import Shard
 
 
 class Name(NamedTuple):
@@ -22,14 +23,6 @@ class Name(NamedTuple):
 
     namespace: str
     name: str
-
-
-class ShardId(NamedTuple):
-    """One gateway."""
-
-    namespace: str
-    pool: str
-    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,42 +42,49 @@ class PlantRecord:
 
     references: References = References()
     visited: bool = False
-    """It was reconciled since the operator started, or what it is in a bundle may be out of date."""
+    """It was reconciled since the operator started; before, ``packed`` may be out of date."""
     problems: tuple[Problem, ...] = ()
     """Of its newest version."""
     credentials: CredentialFacts = CredentialFacts()
     placement: PlacementFacts = PlacementFacts()
-    shard: ShardId | None = None
-    """Whose bundle it is in, or is to be in."""
-    weight: Weight | None = None
+    shard: Shard | None = None
+    """Whose bundle lists it, or is to list it."""
+    weight: Weight = field(default_factory=Weight)
+    """Of ``packed``."""
     packed: PackedPlant | None = None
-    """Its newest usable version."""
+    """The newest version that could be used."""
     packed_generation: int | None = None
     """``metadata.generation`` of that."""
     note: str = ""
     """Why ``packed`` is not its newest version, for the gateway's reader."""
     written: int | None = None
     """Generation of the first bundle with ``packed`` in it."""
-    late: bool = False
-    """Its gateway had more time than it needs to take that in."""
 
 
 @dataclass(slots=True)
 class ShardRecord:
-    """One shard, as far as it was read or written by this process."""
+    """One shard: what its bundle is to list, and what was read or written of it by this process."""
 
-    plants: set[str] = field(default_factory=set)
-    """Names of the Plants that are assigned to it."""
+    plants: dict[str, str] = field(default_factory=dict)
+    """Plant ids by name."""
+    leaving: dict[str, Leaving] = field(default_factory=dict)
+    """By plant id; ``since`` is 0 for what the next bundle drops."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """Of the bundle that the Secret holds. They hold keys."""
+    """Of the bundle in the Secret. They hold keys."""
     generation: int = 0
     """Of that bundle; 0: there is none."""
     secret_version: str = ""
     """``resourceVersion`` of the Secret that ``files`` are from."""
+    written_at: float | None = None
+    """When this process wrote it last, by the loop's clock."""
     address: str | None = None
     """Where its gateway serves HTTP."""
-    applied: dict[str, int] = field(default_factory=dict)
-    """``metadata.generation`` of each child when it was last seen to be as wanted, by kind."""
+    pod_version: str = ""
+    """``resourceVersion`` of the pod that ``address`` is from."""
+    load: Load | None = None
+    """Of ``plants``; None: to be added up."""
+    trouble: str = ""
+    """Why its bundle could not be written as it should be, for people."""
 
 
 class Fleet:
@@ -92,17 +92,18 @@ class Fleet:
 
     def __init__(self) -> None:
         self.plants: dict[Name, PlantRecord] = {}
-        self.shards: dict[ShardId, ShardRecord] = {}
+        self.shards: dict[Shard, ShardRecord] = {}
         self._by_plant_id: dict[str, set[Name]] = {}
         self._by_pool: dict[Name, set[Name]] = {}
         self._by_profile: dict[Name, set[Name]] = {}
         self._by_secret: dict[Name, set[Name]] = {}
+        self._holders: dict[str, set[Shard]] = {}
 
     def plant(self, name: Name) -> PlantRecord:
         """The record of a Plant; a new one if it is not known yet."""
         return self.plants.setdefault(name, PlantRecord())
 
-    def shard(self, shard: ShardId) -> ShardRecord:
+    def shard(self, shard: Shard) -> ShardRecord:
         """The record of a shard; a new one if it is not known yet."""
         return self.shards.setdefault(shard, ShardRecord())
 
@@ -117,23 +118,69 @@ class Fleet:
         for index, key in self._entries(name, references):
             index.setdefault(key, set()).add(name)
 
-    def forget(self, name: Name) -> PlantRecord | None:
-        """The Plant is gone; what was known of it."""
+    def forget(self, name: Name) -> Shard | None:
+        """The Plant is gone; returns the shard that it was on."""
         if name not in self.plants:
             return None
         self.refer(name, References())
-        self.assign(name, None)
-        return self.plants.pop(name)
+        before = self.assign(name, None)
+        del self.plants[name]
+        return before
 
-    def assign(self, name: Name, shard: ShardId | None) -> ShardId | None:
-        """Put a Plant onto a shard, or take it off; returns the one that it was on."""
+    def assign(self, name: Name, shard: Shard | None, plant_id: str = "") -> Shard | None:
+        """Put a Plant onto a shard, or take it off; returns the one that it was on, if that is another."""
         record = self.plant(name)
         before, record.shard = record.shard, shard
-        if before is not None and before != shard:
-            self.shards[before].plants.discard(name.name)
+        if before is not None and (before != shard or self.shard(before).plants.get(name.name) != plant_id):
+            self._drop(before, name.name)
         if shard is not None:
-            self.shard(shard).plants.add(name.name)
-        return before
+            there = self.shard(shard)
+            if there.plants.get(name.name) != plant_id:
+                there.plants[name.name] = plant_id
+                there.load = None if there.load is None else there.load.plus(record.weight)
+            if there.leaving.pop(plant_id, None) is not None:
+                self._holders[plant_id].discard(shard)
+        return before if before != shard else None
+
+    def _drop(self, shard: Shard, plant: str) -> None:
+        """The shard's next bundle does not list that plant; whether its gateway has let go is not known yet."""
+        record = self.shard(shard)
+        plant_id = record.plants.pop(plant, None)
+        record.load = None
+        if plant_id is not None:
+            self.leave(shard, Leaving(plant=plant, plant_id=plant_id, since=0))
+
+    def leave(self, shard: Shard, left: Leaving) -> None:
+        """Its gateway may run that plant still."""
+        self.shard(shard).leaving[left.plant_id] = left
+        self._holders.setdefault(left.plant_id, set()).add(shard)
+
+    def let_go(self, shard: Shard, plant_id: str) -> None:
+        """Its gateway runs that plant no more."""
+        if self.shard(shard).leaving.pop(plant_id, None) is not None:
+            self._holders[plant_id].discard(shard)
+            if not self._holders[plant_id]:
+                del self._holders[plant_id]
+
+    def holders(self, plant_id: str) -> frozenset[Shard]:
+        """Shards whose gateways may run that plant although no bundle lists it."""
+        return frozenset(self._holders.get(plant_id, ()))
+
+    def weigh(self, name: Name, weight: Weight) -> None:
+        """Note what a Plant costs its shard."""
+        record = self.plant(name)
+        if record.weight != weight:
+            record.weight = weight
+            if record.shard is not None:
+                self.shard(record.shard).load = None
+
+    def load(self, shard: Shard) -> Load:
+        """What a shard carries."""
+        record = self.shard(shard)
+        if record.load is None:
+            weights = (each.weight for _, each in self.members(shard))
+            record.load = load_of(weights, leaving=len(record.leaving))
+        return record.load
 
     def with_plant_id(self, plant_id: str) -> frozenset[Name]:
         """Plants of that id."""
@@ -155,15 +202,15 @@ class Fleet:
         """The shards of a pool, by number."""
         return {
             shard.number: record
-            for shard, record in sorted(self.shards.items())
+            for shard, record in sorted(self.shards.items(), key=lambda item: item[0])
             if (shard.namespace, shard.pool) == pool
         }
 
-    def members(self, shard: ShardId) -> Iterator[tuple[Name, PlantRecord]]:
-        """Plants assigned to a shard, in order of name."""
-        for name in sorted(self.shard(shard).plants):
-            full = Name(shard.namespace, name)
-            yield full, self.plants[full]
+    def members(self, shard: Shard) -> Iterator[tuple[Name, PlantRecord]]:
+        """Plants that a shard's bundle is to list, in order of name."""
+        for plant in sorted(self.shard(shard).plants):
+            name = Name(shard.namespace, plant)
+            yield name, self.plant(name)
 
     def _entries(
         self, name: Name, references: References

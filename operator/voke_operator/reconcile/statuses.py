@@ -7,27 +7,28 @@ and what the gateways say, and written at the version that is known, so that not
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from voke_api.resources import GatewayPool, Plant
-from voke_api.resources.observed import CredentialInUse, PlantObserved, PoolObserved
+from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects, metadata_of
 from voke_operator.kube.resources import PLANTS, POOLS, Resource
-from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardId
+from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper
 from voke_operator.status.events import EventWriter, Regarding, transition
-from voke_operator.status.facts import BundleFacts, PlantFacts, ShardFacts
+from voke_operator.status.facts import BundleFacts, CredentialFacts, PlantFacts, Seen, ShardFacts
 from voke_operator.status.poll import Gateways, Shard
 from voke_operator.status.pools import Outage, PoolFacts, outage, pool_status
 
+BUNDLE_WITHIN: Final = 120.0
+"""Seconds in which a gateway takes a bundle in, even if kubelet looks at the Secret in its own time."""
 _OUTAGE_LOOK: Final = 15.0
 """Seconds after which an outage is looked at again."""
 
@@ -71,6 +72,7 @@ class Statuses:
         figures: FleetFigures,
         wake: Callable[[Key], None],
         wall_clock: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         """``wake`` has the status of a key looked at soon."""
         self._client = client
@@ -83,6 +85,7 @@ class Statuses:
         self._figures = figures
         self._wake = wake
         self._wall_clock = wall_clock
+        self._clock = clock
         self._outages: dict[Name, Outage] = {}
 
     async def settle(self, key: Key) -> float | None:
@@ -95,15 +98,14 @@ class Statuses:
             return await self._settle_plant(Name(key.namespace, key.name))
         return await self._settle_pool(Name(key.namespace, key.name))
 
-    async def record(self, name: Name, in_use: tuple[CredentialInUse, ...]) -> PlantObserved:
+    async def record(self, name: Name, credentials: CredentialFacts) -> PlantObserved:
         """Write now which credentials a Plant has, at the version that is known.
 
         Raises:
             ConflictError: it changed since; what is known is up to date now.
             NotFoundError: the Plant is gone.
         """
-        record = self._fleet.plant(name)
-        record.credentials = replace(record.credentials, in_use=in_use)
+        self._fleet.plant(name).credentials = credentials
         await self._settle_plant(name)
         return self.observed(name)
 
@@ -145,7 +147,6 @@ class Statuses:
     def _facts(self, name: Name, document: Object, record: PlantRecord) -> PlantFacts:
         pool = Name(name.namespace, record.references.pool)
         shard = record.shard
-        files = None if shard is None else self._fleet.shard(shard)
         return PlantFacts(
             name=name.name,
             namespace=name.namespace,
@@ -155,13 +156,23 @@ class Statuses:
             credentials=record.credentials,
             placement=record.placement,
             bundle=BundleFacts(
-                generation=record.written if files is not None else None,
-                plant_generation=record.packed_generation,
-                late=record.late,
+                generation=record.written,
+                plant_generation=None if record.written is None else record.packed_generation,
+                late=self._late(shard, record.written),
             ),
-            seen=self._gateways.view(_shard(shard)).of(name.name) if shard is not None else _UNSEEN,
+            seen=Seen() if shard is None else self._gateways.view(shard).of(name.name),
             outage=self.outage(pool),
         )
+
+    def _late(self, shard: Shard | None, written: int | None) -> bool:
+        """Whether its gateway had more time than it needs to take the bundle in."""
+        if shard is None or written is None:
+            return False
+        record, view = self._fleet.shard(shard), self._gateways.view(shard)
+        applied = None if view.gateway is None else view.gateway.bundle_generation
+        if record.written_at is None or (applied or 0) >= written:
+            return False
+        return self._clock() - record.written_at > BUNDLE_WITHIN
 
     async def _settle_pool(self, name: Name) -> float | None:
         seen, now = self._gateways.sessions(*name), self._wall_clock()
@@ -231,7 +242,11 @@ def regarding(resource: Resource, document: Object) -> Regarding:
     """What an Event about an object names."""
     metadata = document["metadata"]
     return Regarding(
-        kind=resource.kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+        api_version=resource.api_version,
+        kind=resource.kind,
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
     )
 
 
@@ -250,7 +265,3 @@ def _parsed(model: Any, document: Object) -> Any:
         return model.model_validate(document.get("status") or {})
     except ValidationError:
         return model()
-
-
-def _shard(shard: ShardId) -> Shard:
-    return Shard(shard.namespace, shard.pool, shard.number)

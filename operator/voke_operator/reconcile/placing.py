@@ -1,0 +1,141 @@
+"""Gives one plant after another its place, by the rules of :mod:`voke_operator.plan.placement`."""
+
+from __future__ import annotations
+
+from voke_operator import names
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import PLANTS, PODS, STATEFUL_SETS
+from voke_operator.plan.packing import Limits
+from voke_operator.plan.placement import Claim, Decision, Reason, ShardId, lets_go, search, stay
+from voke_operator.plan.rights import Claimant, rightful
+from voke_operator.reconcile.fleet import Fleet, Name
+from voke_operator.status import causes
+from voke_operator.status.facts import Cause, PlacementFacts
+from voke_operator.status.poll import Gateways, Shard
+from voke_operator.status.reasons import Reason as Why
+
+
+class NotYetError(Exception):
+    """Not before all plants that the pool's bundles list were looked at: how full its shards are is not known."""
+
+
+class Placing:
+    """Decides where plants run, and writes that into the fleet's records."""
+
+    def __init__(self, objects: Objects, fleet: Fleet, gateways: Gateways) -> None:
+        self._objects = objects
+        self._fleet = fleet
+        self._gateways = gateways
+
+    def duplicate_of(self, name: Name, plant_id: str) -> Cause | None:
+        """Why another Plant has this plantId and keeps it; None: nobody else does."""
+        claimants = {}
+        for each in self._fleet.with_plant_id(plant_id):
+            metadata = self._objects.get(PLANTS, *each)
+            if metadata is not None and not metadata.deleting:
+                claimants[
+                    Claimant(
+                        namespace=each.namespace,
+                        name=each.name,
+                        created=metadata.created,
+                        running=self._runs(each, plant_id),
+                    )
+                ] = each
+        winner = rightful(claimants)
+        if winner is None or claimants[winner] == name:
+            return None
+        return causes.plant_id_in_use(
+            plant_id=plant_id, plant=winner.name, namespace=winner.namespace, running=winner.running
+        )
+
+    def place(self, name: Name, claim: Claim, limits: Limits | None, duplicate: Cause | None) -> set[Shard]:
+        """Give the plant its place; returns the shards whose bundles have to change for that.
+
+        Raises:
+            NotYetError: try again soon.
+        """
+        record = self._fleet.plant(name)
+        here = record.shard
+        listed = [_local(here)] if here is not None and self._runs(name, claim.plant_id) else []
+        decision = stay(claim, listed, limits)
+        if decision is None:
+            assert limits is not None
+            decision = self._search(name, claim, limits)
+        target = None if decision.shard is None else _full(name.namespace, decision.shard)
+        before = self._fleet.assign(name, target, claim.plant_id)
+        record.placement = PlacementFacts(
+            shard=None if target is None else target.number,
+            gateway="" if target is None else names.gateway(target.pool, target.number),
+            cause=_cause(decision, claim, name, duplicate),
+        )
+        if target is not None:
+            self._gateways.watch(target)
+        return {shard for shard in (before, target) if shard is not None}
+
+    def settle_leaving(self, shard: Shard) -> None:
+        """Forget about plants that the shard's gateway has let go of."""
+        record, view = self._fleet.shard(shard), self._gateways.view(shard)
+        for left in list(record.leaving.values()):
+            applied = None if view.gateway is None or view.silence is not None else view.gateway.bundle_generation
+            running = (plant.plant_id for plant in view.plants.values())
+            if not self.may_run(shard) or lets_go(left, applied, running):
+                self._fleet.let_go(shard, left.plant_id)
+
+    def may_run(self, shard: Shard) -> bool:
+        """False only if it is certain that no process of the shard's gateway runs."""
+        gateway, pod = (
+            names.gateway(shard.pool, shard.number),
+            names.gateway_pod(shard.pool, shard.number),
+        )
+        return (
+            self._objects.get(STATEFUL_SETS, shard.namespace, gateway) is not None
+            or self._objects.get(PODS, shard.namespace, pod) is not None
+        )
+
+    def _search(self, name: Name, claim: Claim, limits: Limits) -> Decision:
+        holders = self._fleet.holders(claim.plant_id)
+        elsewhere = sorted(shard for shard in holders if shard.namespace != name.namespace)
+        if elsewhere:
+            who = " and ".join(f"{_local(shard)} in namespace {shard.namespace}" for shard in elsewhere)
+            return Decision(
+                plant=claim.plant,
+                shard=None,
+                reason=Reason.MOVING,
+                message=f"runs nowhere until {who} has let go of it",
+                waits_for=tuple(_local(shard) for shard in elsewhere),
+            )
+        shards = self._fleet.shards_of(Name(name.namespace, claim.pool))
+        for number in shards:
+            shard = Shard(name.namespace, claim.pool, number)
+            if any(not record.visited for _, record in self._fleet.members(shard)):
+                raise NotYetError(str(shard))
+        loads = {
+            number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards
+        }
+        return search(claim, [_local(shard) for shard in sorted(holders)], loads, limits)
+
+    def _runs(self, name: Name, plant_id: str) -> bool:
+        record = self._fleet.plants.get(name)
+        if record is None or record.shard is None:
+            return False
+        return self._fleet.shard(record.shard).plants.get(name.name) == plant_id
+
+
+def _local(shard: Shard) -> ShardId:
+    return ShardId(shard.pool, shard.number)
+
+
+def _full(namespace: str, shard: ShardId) -> Shard:
+    return Shard(namespace, shard.pool, shard.number)
+
+
+def _cause(decision: Decision, claim: Claim, name: Name, duplicate: Cause | None) -> Cause | None:
+    match decision.reason:
+        case Reason.DUPLICATE:
+            return duplicate
+        case Reason.MOVING:
+            return Cause(Why.MOVING, decision.message)
+        case Reason.TOO_LARGE:
+            return causes.pool_full(pool=claim.pool, problem=decision.message)
+        case _:
+            return None
