@@ -36,7 +36,7 @@ from voke_operator.credentials.decisions import (
 )
 from voke_operator.credentials.given import to_generate
 from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
-from voke_operator.credentials.issuer import Issuer
+from voke_operator.credentials.issuer import Issuer, still_usable
 from voke_operator.credentials.keys import PRIMARY, Key, find
 from voke_operator.credentials.material import Material
 from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
@@ -174,7 +174,11 @@ class _Case:
         self._plant = plant
         self._own: Mapping[str, bytes] = {} if secret is None else secret.data
         self._copy = copy
-        self._issuer = issuer
+        self._issuer = still_usable(issuer, now=now) if isinstance(issuer, Issuer) else issuer
+        self._roots = (
+            ({material.ISSUER: issuer.material[material.ISSUER]},) if isinstance(issuer, Issuer) else ()
+        )
+        """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
         self._now = now
         annotations = {} if secret is None else secret.annotations
         self._ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
@@ -193,7 +197,7 @@ class _Case:
         if wanted in self._replace and not ahead:
             own = (key.id for key in find(name, (self._own,), self._plant.spec.plant_id))
             return self._new(name, retires=(wanted, *filter(None, (kept,)), *own))
-        sources = (self._own, self._copy, *self._issuer_files())
+        sources = (self._own, self._copy, *self._roots)
         key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
         if key is None:
             return self._lost(name, wanted)
@@ -217,7 +221,7 @@ class _Case:
 
     def _unrecorded(self, name: Name) -> _Held | _New | Finding:
         """Nobody says which key it should be: what the Secret holds, or a new one."""
-        key = next(find(name, (self._own, *self._issuer_files()), self._plant.spec.plant_id), None)
+        key = next(find(name, (self._own, *self._roots), self._plant.spec.plant_id), None)
         if key is not None:
             return _Held(key=key)
         there = [file for file in PRIMARY[name] if file in self._own]
@@ -272,12 +276,6 @@ class _Case:
             "restore the Secret from a backup; or have a new key made, which Voke then has to be told: "
             f"kubectl annotate plant -n {metadata.namespace} {metadata.name} {names.REPLACE_ANNOTATION}={key_id}",
         )
-
-    def _issuer_files(self) -> tuple[Material, ...]:
-        """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
-        if not isinstance(self._issuer, Issuer):
-            return ()
-        return ({material.ISSUER: self._issuer.material[material.ISSUER]},)
 
     @property
     def _secret_name(self) -> str:
