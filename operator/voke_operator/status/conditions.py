@@ -27,6 +27,7 @@ from voke_operator.status.reasons import (
     Reason,
     first,
     known,
+    remedy,
 )
 
 _NEEDED: Final = (CREDENTIALS_READY, GATEWAY_READY, CLOUD_CONNECTED, DEVICES_REACHABLE)
@@ -88,7 +89,7 @@ def ready(parts: Mapping[str, Finding]) -> Finding:
         status: ConditionStatus = "False" if any(each.status == "False" for each in in_the_way) else "Unknown"
         return Finding(status=status, reason=cause.reason, message=cause.message, generation=cause.generation)
     generation = min((each.generation or 0 for each in needed), default=0)
-    to_do = [each for each in parts.values() if _remedy(each.reason)]
+    to_do = [each for each in parts.values() if remedy(each.reason)]
     if to_do:
         cause = _first(to_do)
         return Finding(status="True", reason=cause.reason, message=cause.message, generation=generation)
@@ -99,11 +100,6 @@ def ready(parts: Mapping[str, Finding]) -> Finding:
 def _first(findings: Sequence[Finding]) -> Finding:
     reason = first(each.reason for each in findings)
     return next(each for each in findings if each.reason == reason)
-
-
-def _remedy(reason: str) -> str:
-    found = known(reason)
-    return found.remedy if found is not None else ""
 
 
 # -- credentials

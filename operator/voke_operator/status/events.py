@@ -18,7 +18,7 @@ import structlog
 
 from voke_api.resources.observed import Condition
 from voke_operator.names import FIELD_MANAGER
-from voke_operator.status.reasons import READY
+from voke_operator.status.reasons import READY, remedy
 
 REPEAT_AFTER: Final = 60.0
 """Seconds between two writes of one Event."""
@@ -54,7 +54,6 @@ class Occurrence:
     reason: str
     note: str
     """For people; never holds secret material."""
-    action: str = "Reconcile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ class Post:
     namespace: str
     name: str
     event: dict[str, Any]
-    """The whole Event (events.k8s.io/v1), to be created."""
+    """The whole Event (v1), to be created."""
     patch: dict[str, Any] | None = None
     """Instead, a merge patch of the Event that is there; if it is gone (Events live for an hour), create the whole."""
 
@@ -124,34 +123,28 @@ class EventBook:
 
     def _post(self, occurrence: Occurrence, entry: _Entry, *, repeated: bool) -> Post:
         about = occurrence.regarding
-        series = {"count": entry.count, "lastObservedTime": _micro_time(entry.last_at)}
-        event: dict[str, Any] = {
-            "apiVersion": "events.k8s.io/v1",
+        news = {"count": entry.count, "lastTimestamp": _time(entry.last_at)}
+        event = {
+            "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"name": entry.name, "namespace": about.namespace},
-            "eventTime": _micro_time(entry.first_at),
-            "reportingController": FIELD_MANAGER,
-            "reportingInstance": self._instance,
-            "action": occurrence.action,
-            "reason": occurrence.reason,
-            "type": occurrence.type,
-            "note": _cut(occurrence.note),
-            "regarding": {
+            "involvedObject": {
                 "apiVersion": about.api_version,
                 "kind": about.kind,
                 "namespace": about.namespace,
                 "name": about.name,
                 "uid": about.uid,
             },
+            "type": occurrence.type,
+            "reason": occurrence.reason,
+            "message": _cut(occurrence.note),
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "reportingInstance": self._instance,
+            "firstTimestamp": _time(entry.first_at),
+            **news,
         }
-        if entry.count > 1:
-            event["series"] = series
-        return Post(
-            namespace=about.namespace,
-            name=entry.name,
-            event=event,
-            patch={"series": series} if repeated else None,
-        )
+        return Post(namespace=about.namespace, name=entry.name, event=event, patch=news if repeated else None)
 
 
 class EventWriter:
@@ -211,7 +204,7 @@ def transition(
         return None
     return Occurrence(
         regarding=regarding,
-        type="Normal" if new.status == "True" else "Warning",
+        type="Normal" if new.status == "True" and not remedy(new.reason) else "Warning",
         reason=new.reason,
         note=new.message,
     )
@@ -234,5 +227,5 @@ def _cut(note: str) -> str:
     return encoded[: LONGEST_NOTE - 3].decode(errors="ignore") + "…"
 
 
-def _micro_time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

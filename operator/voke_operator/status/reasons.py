@@ -354,6 +354,12 @@ def known(word: str) -> Reason | None:
     return _BY_WORD.get(word)
 
 
+def remedy(word: str) -> str:
+    """What to do about it; empty if there is nothing to do, or the word is one of another version."""
+    reason = known(word)
+    return reason.remedy if reason is not None else ""
+
+
 def first(words: Iterable[str]) -> str:
     """The one to be mended first; words of other versions come last.
 

@@ -58,23 +58,25 @@ def test_the_first_occurrence_is_written_at_once_and_whole() -> None:
     (post,) = drained(said, EPOCH)
     assert post.patch is None
     assert post.event == {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": post.name, "namespace": "energy"},
-        "eventTime": "2027-01-15T08:00:00.000000Z",
-        "reportingController": "voke-operator",
-        "reportingInstance": "voke-operator-7d9f-x2x",
-        "action": "Reconcile",
-        "reason": "BrokerUnreachable",
-        "type": "Warning",
-        "note": "no connection to mqtt.example",
-        "regarding": {
+        "involvedObject": {
             "apiVersion": "voke.lovinka.com/v1alpha1",
             "kind": "Plant",
             "namespace": "energy",
             "name": "brno-roof-3",
             "uid": "8f14e45f-ceea-467f-a0e6-1d6b7c3f0f5b",
         },
+        "type": "Warning",
+        "reason": "BrokerUnreachable",
+        "message": "no connection to mqtt.example",
+        "source": {"component": "voke-operator"},
+        "reportingComponent": "voke-operator",
+        "reportingInstance": "voke-operator-7d9f-x2x",
+        "firstTimestamp": "2027-01-15T08:00:00Z",
+        "lastTimestamp": "2027-01-15T08:00:00Z",
+        "count": 1,
     }
     assert post.name.startswith("brno-roof-3.")
 
@@ -84,14 +86,14 @@ def test_repetitions_are_counted_and_written_once_a_minute() -> None:
     for second in range(50):
         said.note(LOST, EPOCH + second)
     (first,) = drained(said, EPOCH + 50)
-    assert first.event["series"]["count"] == 50
+    assert first.event["count"] == 50
     for second in range(51, 100):
         said.note(LOST, EPOCH + second)
     assert drained(said, EPOCH + 100) == []
     assert said.due(EPOCH + 100) == pytest.approx(REPEAT_AFTER - 50)
     (second_post,) = drained(said, EPOCH + 50 + REPEAT_AFTER)
     assert second_post.name == first.name
-    assert second_post.patch == {"series": {"count": 99, "lastObservedTime": "2027-01-15T08:01:39.000000Z"}}
+    assert second_post.patch == {"count": 99, "lastTimestamp": "2027-01-15T08:01:39Z"}
     assert said.due(EPOCH + 1000) is None
 
 
@@ -107,7 +109,7 @@ def test_a_long_note_is_cut_between_characters() -> None:
     said = book()
     said.note(replace(LOST, note="ž" * 2000), EPOCH)
     (post,) = drained(said, EPOCH)
-    note = post.event["note"]
+    note = post.event["message"]
     assert note == "ž" * (len(note) - 1) + "…"
     assert LONGEST_NOTE - 4 < len(note.encode()) <= LONGEST_NOTE
 
@@ -137,9 +139,8 @@ def test_every_occurrence_is_counted_in_the_end(steps: list[tuple[int, float, bo
     writes: dict[str, list[float]] = {}
 
     def write(post: Post) -> None:
-        series = (post.patch or post.event).get("series", {"count": 1})
-        written[post.event["note"]] = series["count"]
-        times = writes.setdefault(post.event["note"], [])
+        written[post.event["message"]] = (post.patch or post.event)["count"]
+        times = writes.setdefault(post.event["message"], [])
         assert not times or now - times[-1] >= REPEAT_AFTER - 0.001
         times.append(now)
 
@@ -170,7 +171,7 @@ def test_noting_never_waits_and_a_slow_server_gets_one_at_a_time() -> None:
             assert under_way == 1
             await asyncio.sleep(30)
             under_way -= 1
-            posted.append(event.event["note"])
+            posted.append(event.event["message"])
 
         writer = EventWriter(post, instance="one", wall_clock=virtual_time.wall_clock)
         running = asyncio.create_task(writer.run())
@@ -196,9 +197,9 @@ def test_what_cannot_be_written_is_lost_counted_and_holds_up_nothing() -> None:
             dropped += 1
 
         async def post(event: Post) -> None:
-            if event.event["note"] == "0":
+            if event.event["message"] == "0":
                 raise OSError("the API server is away")
-            posted.append(event.event["note"])
+            posted.append(event.event["message"])
 
         writer = EventWriter(post, instance="one", wall_clock=virtual_time.wall_clock, dropped=count)
         running = asyncio.create_task(writer.run())
@@ -243,6 +244,12 @@ def test_a_change_of_ready_is_an_event() -> None:
     assert back is not None
     assert (back.type, back.reason) == ("Normal", "AllWell")
     assert transition((), lost, PLANT) == LOST
+
+
+def test_a_plant_that_is_ready_and_needs_somebody_is_a_warning() -> None:
+    partly = transition(ready("True", "AllWell"), ready("True", "SomeDevicesNotRead"), PLANT)
+    assert partly is not None
+    assert partly.type == "Warning"
 
 
 def test_other_words_are_no_event() -> None:
