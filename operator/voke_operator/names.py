@@ -19,6 +19,9 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 OWNED: Final[Mapping[str, str]] = {MANAGED_BY: FIELD_MANAGER}
 """On everything that the operator made; what its watches select by."""
 
+APP: Final = "app.kubernetes.io/name"
+GATEWAY_APP: Final = "voke-gateway"
+
 PLANT_SECRET_TYPE: Final = f"{GROUP}/plant-credentials"
 BUNDLE_SECRET_TYPE: Final = f"{GROUP}/bundle"
 FLEET_CA_SECRET_TYPE: Final = f"{GROUP}/fleet-ca"
@@ -33,6 +36,12 @@ ISSUER_ANNOTATION: Final = f"{GROUP}/issuer"
 """On a plant's Secret: id of the CA that issued its client certificate."""
 REPLACE_ANNOTATION: Final = f"{GROUP}/replace"
 """On a Plant: key ids that a person wants replaced, separated by commas or spaces; each once."""
+HASH_ANNOTATION: Final = f"{GROUP}/hash"
+"""On an object of ours: of all that we want of it. The same hash, nothing to do."""
+TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
+"""On a gateway's StatefulSet: of its pod template. Another hash, and the gateway restarts."""
+RELEASE_ANNOTATION: Final = f"{GROUP}/release"
+"""On a Plant: the gateway of which a person says that it is dead for this Plant."""
 GENERATION_ANNOTATION: Final = f"{GROUP}/bundle-generation"
 """On a gateway's pod: touching it makes kubelet refresh the mounted Secret at once."""
 REGISTERED_ANNOTATION: Final = f"{GROUP}/registered"
@@ -69,3 +78,13 @@ def bundle_secret(pool: str, shard: int) -> str:
 def disruption_budget(pool: str) -> str:
     """PodDisruptionBudget over all pods of a pool; its NetworkPolicy has the same name."""
     return f"voke-gw-{pool}"
+
+
+def bundle_secret_prefix() -> str:
+    """What the names of all bundles begin with; pool and number follow."""
+    return "voke-bundle-"
+
+
+def gateway_prefix() -> str:
+    """What the names of a pool's and its shards' objects begin with."""
+    return "voke-gw-"

@@ -304,14 +304,22 @@ class Client:
         return await self._request("patch", resource, namespace, name, body=body, query=query, content=_APPLY)
 
     async def patch(
-        self, resource: Resource, namespace: str | None, name: str, patch: Object, *, resource_version: str
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        patch: Object,
+        *,
+        resource_version: str | None,
     ) -> Object:
-        """JSON merge patch of an object as it was at ``resource_version``.
+        """JSON merge patch of an object as it was at ``resource_version``; None: whatever it is like.
 
         Raises:
             errors.ConflictError: it changed since.
         """
-        body = patch | {"metadata": patch.get("metadata", {}) | {"resourceVersion": resource_version}}
+        body = patch
+        if resource_version is not None:
+            body = patch | {"metadata": patch.get("metadata", {}) | {"resourceVersion": resource_version}}
         return await self._request(
             "patch", resource, namespace, name, body=body, query=_MANAGED, content=_MERGE
         )

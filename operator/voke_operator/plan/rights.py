@@ -17,6 +17,14 @@ class Claimant:
     running: bool
     """A bundle lists it with that plantId already."""
 
+    def says(self, plant_id: str) -> str:
+        """To another Plant: that the plantId is this one's, and what to do."""
+        why = "which runs already" if self.running else "which is older"
+        return (
+            f"plantId {plant_id} belongs to Plant {self.name} in namespace {self.namespace}, {why}. Delete one of the "
+            "two; or, if this one is another site, delete it and apply it with its own plantId."
+        )
+
 
 def rightful(claimants: Iterable[Claimant]) -> Claimant | None:
     """The one already running wins, else the older one, else the first by name. None: there is none."""

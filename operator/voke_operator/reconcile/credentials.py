@@ -32,7 +32,7 @@ from voke_operator.credentials.decisions import (
     needs_fresh_reads,
 )
 from voke_operator.credentials.decisions import Finding as Trouble
-from voke_operator.credentials.given import Given, brought, credentials_from_secrets
+from voke_operator.credentials.given import brought, credentials_from_secrets, to_generate
 from voke_operator.credentials.issuer import Issuer
 from voke_operator.credentials.ledger import decide, mint
 from voke_operator.credentials.material import Material
@@ -44,7 +44,6 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import SECRETS
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, CredentialFacts, Finding
-from voke_operator.status.reasons import Reason
 
 _STEPS: Final = 12
 """More decisions in a row than any way through the ledger takes."""
@@ -122,7 +121,8 @@ class CredentialKeeper:
         fresh_copy: Callable[[Plant], Awaitable[PlantCredentials | None]],
         now: Callable[[], datetime],
     ) -> None:
-        """
+        """Everything that is asked of others.
+
         Args:
             client: For the Secrets.
             objects: What is known of them.
@@ -165,7 +165,7 @@ class CredentialKeeper:
         own = brought(plant, given)
         errors = [each for each in given.problems if each.severity is Severity.ERROR]
         rest = tuple(each for each in given.problems if each.severity is not Severity.ERROR)
-        decision, secret = await self._carry_out(plant, observed, given, own)
+        decision, secret = await self._carry_out(plant, observed, own)
         if secret is not None:
             versions = (*versions, f"{secret.name}@{secret.resource_version}")
         if isinstance(decision, Refuse):
@@ -173,7 +173,7 @@ class CredentialKeeper:
             return Settled(facts=facts, credentials=None, versions=versions, check_after=_LOOK_AGAIN)
         facts = _facts(plant, decision, own)
         if errors:
-            facts = replace(facts, cause=_secret_cause(errors[0], plant.metadata.namespace))
+            facts = replace(facts, cause=causes.of_secret(errors[0], namespace=plant.metadata.namespace))
             return Settled(facts=facts, credentials=None, problems=rest, check_after=_LOOK_AGAIN)
         return Settled(
             facts=facts,
@@ -186,20 +186,19 @@ class CredentialKeeper:
         )
 
     async def _carry_out(
-        self, plant: Plant, observed: PlantObserved, given: Given, own: tuple[CredentialInUse, ...]
+        self, plant: Plant, observed: PlantObserved, own: tuple[CredentialInUse, ...]
     ) -> tuple[Keep | Refuse, Secret | None]:
         namespace, secret_name = plant.metadata.namespace, names.plant_secret(plant.metadata.name)
         known = self._objects.get(SECRETS, namespace, secret_name)
         secret = None if known is None else await self._read(namespace, secret_name)
         copy = self._copy(plant)
-        issuer = await self._issuer() if "mtls" in given.generated else None
+        issuer = await self._issuer() if "mtls" in to_generate(plant) else None
         fresh: Mapping[Any, Material] | None = None
         sure = False
         for _ in range(_STEPS):
             decision = decide(
                 plant,
                 secret,
-                needs=given.generated,
                 recorded=_recorded(plant, observed),
                 copy=None if copy is None else from_bundle(copy),
                 issuer=issuer,
@@ -262,7 +261,7 @@ class CredentialKeeper:
             return mint(
                 decision.names,
                 plant.spec.plant_id,
-                issuer=issuer,
+                issuer=issuer.material if isinstance(issuer, Issuer) else None,
                 now=self._now(),
                 random_bytes=token_bytes,
             )
@@ -299,27 +298,8 @@ def _facts(plant: Plant, decision: Record | Keep, own: Collection[CredentialInUs
 def _registered(plant: Plant, in_use: tuple[CredentialInUse, ...]) -> Finding:
     confirmed = plant.metadata.annotations.get(names.REGISTERED_ANNOTATION)
     verdict = registered(plant.metadata.name, in_use, confirmed)
-    reason = Reason.CONFIRMED if verdict.status == "True" else Reason.REGISTRATION_UNCONFIRMED
-    return Finding(status=verdict.status, reason=reason, message=verdict.message, prompt=True)
+    return Finding(status=verdict.status, reason=verdict.reason, message=verdict.message, prompt=True)
 
 
 def _cause(trouble: Trouble) -> Cause:
-    return Cause(_REASONS[trouble.reason], trouble.message)
-
-
-_REASONS: Final = {
-    "NameConflict": Reason.NAME_CONFLICT,
-    "KeyLost": Reason.KEY_LOST,
-    "IssuerUnusable": Reason.ISSUER_UNUSABLE,
-    "IssuerExpires": Reason.ISSUER_EXPIRES_SOON,
-}
-
-
-def _secret_cause(problem: Problem, namespace: str) -> Cause:
-    """The condition's words for what is wrong with a Secret that is referred to."""
-    if problem.kind != "Secret":
-        field = ".".join(map(str, problem.path[:-1]))
-        return causes.secret_missing(secret=str(problem.value), namespace=namespace, field=field)
-    if problem.path == ("metadata", "labels"):
-        return causes.secret_not_allowed(secret=problem.name, namespace=namespace, field="")
-    return causes.secret_invalid(secret=problem.name, problem=problem.message)
+    return causes.of(trouble.reason, trouble.message)

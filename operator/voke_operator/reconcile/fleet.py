@@ -6,7 +6,7 @@ that it is simply lost when the process ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from voke_api.bundle import Leaving, PackedPlant
 from voke_api.problems import Problem
 from voke_operator.plan.packing import Load, Weight, load_of
-from voke_operator.status.facts import CredentialFacts, PlacementFacts
+from voke_operator.status.facts import Cause, CredentialFacts, PlacementFacts
 from voke_operator.status.poll import Shard
 
 
@@ -40,13 +40,13 @@ class References:
 class PlantRecord:
     """One Plant."""
 
-    references: References = References()
+    references: References = field(default_factory=References)
     visited: bool = False
     """It was reconciled since the operator started; before, ``packed`` may be out of date."""
     problems: tuple[Problem, ...] = ()
     """Of its newest version."""
-    credentials: CredentialFacts = CredentialFacts()
-    placement: PlacementFacts = PlacementFacts()
+    credentials: CredentialFacts = field(default_factory=CredentialFacts)
+    placement: PlacementFacts = field(default_factory=PlacementFacts)
     shard: Shard | None = None
     """Whose bundle lists it, or is to list it."""
     weight: Weight = field(default_factory=Weight)
@@ -59,6 +59,8 @@ class PlantRecord:
     """Why ``packed`` is not its newest version, for the gateway's reader."""
     written: int | None = None
     """Generation of the first bundle with ``packed`` in it."""
+    full: Cause | None = None
+    """Why ``packed`` is not in its bundle."""
 
 
 @dataclass(slots=True)
@@ -93,10 +95,8 @@ class Fleet:
     def __init__(self) -> None:
         self.plants: dict[Name, PlantRecord] = {}
         self.shards: dict[Shard, ShardRecord] = {}
-        self._by_plant_id: dict[str, set[Name]] = {}
-        self._by_pool: dict[Name, set[Name]] = {}
-        self._by_profile: dict[Name, set[Name]] = {}
-        self._by_secret: dict[Name, set[Name]] = {}
+        self._users: dict[tuple[str, str, str], set[Name]] = {}
+        """Plants by what they depend on: kind, namespace, name."""
         self._holders: dict[str, set[Shard]] = {}
 
     def plant(self, name: Name) -> PlantRecord:
@@ -110,13 +110,13 @@ class Fleet:
     def refer(self, name: Name, references: References) -> None:
         """Note what a Plant depends on, instead of what was noted before."""
         record = self.plant(name)
-        for index, key in self._entries(name, record.references):
-            index[key].discard(name)
-            if not index[key]:
-                del index[key]
+        for each in self._uses(name, record.references):
+            self._users[each].discard(name)
+            if not self._users[each]:
+                del self._users[each]
         record.references = references
-        for index, key in self._entries(name, references):
-            index.setdefault(key, set()).add(name)
+        for each in self._uses(name, references):
+            self._users.setdefault(each, set()).add(name)
 
     def forget(self, name: Name) -> Shard | None:
         """The Plant is gone; returns the shard that it was on."""
@@ -183,20 +183,20 @@ class Fleet:
         return record.load
 
     def with_plant_id(self, plant_id: str) -> frozenset[Name]:
-        """Plants of that id."""
-        return frozenset(self._by_plant_id.get(plant_id, ()))
+        """Plants of that id, in whatever namespace."""
+        return frozenset(self._users.get(("plantId", "", plant_id), ()))
 
     def in_pool(self, pool: Name) -> frozenset[Name]:
         """Plants that name that pool."""
-        return frozenset(self._by_pool.get(pool, ()))
+        return frozenset(self._users.get(("pool", *pool), ()))
 
     def with_profile(self, profile: Name) -> frozenset[Name]:
         """Plants that use that DeviceProfile."""
-        return frozenset(self._by_profile.get(profile, ()))
+        return frozenset(self._users.get(("profile", *profile), ()))
 
     def with_secret(self, secret: Name) -> frozenset[Name]:
         """Plants that get something from that Secret."""
-        return frozenset(self._by_secret.get(secret, ()))
+        return frozenset(self._users.get(("secret", *secret), ()))
 
     def shards_of(self, pool: Name) -> dict[int, ShardRecord]:
         """The shards of a pool, by number."""
@@ -212,14 +212,13 @@ class Fleet:
             name = Name(shard.namespace, plant)
             yield name, self.plant(name)
 
-    def _entries(
-        self, name: Name, references: References
-    ) -> Iterable[tuple[dict[str, set[Name]], str] | tuple[dict[Name, set[Name]], Name]]:
+    def _uses(self, name: Name, references: References) -> Iterator[tuple[str, str, str]]:
+        """Kind, namespace and name of what a Plant depends on."""
         if references.plant_id:
-            yield self._by_plant_id, references.plant_id
+            yield "plantId", "", references.plant_id
         if references.pool:
-            yield self._by_pool, Name(name.namespace, references.pool)
+            yield "pool", name.namespace, references.pool
         for profile in references.profiles:
-            yield self._by_profile, Name(name.namespace, profile)
+            yield "profile", name.namespace, profile
         for secret in references.secrets:
-            yield self._by_secret, Name(name.namespace, secret)
+            yield "secret", name.namespace, secret

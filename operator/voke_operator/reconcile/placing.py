@@ -12,7 +12,6 @@ from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, PlacementFacts
 from voke_operator.status.poll import Gateways, Shard
-from voke_operator.status.reasons import Reason as Why
 
 
 class NotYetError(Exception):
@@ -44,9 +43,7 @@ class Placing:
         winner = rightful(claimants)
         if winner is None or claimants[winner] == name:
             return None
-        return causes.plant_id_in_use(
-            plant_id=plant_id, plant=winner.name, namespace=winner.namespace, running=winner.running
-        )
+        return causes.of(Reason.DUPLICATE, winner.says(plant_id))
 
     def place(self, name: Name, claim: Claim, limits: Limits | None, duplicate: Cause | None) -> set[Shard]:
         """Give the plant its place; returns the shards whose bundles have to change for that.
@@ -66,7 +63,7 @@ class Placing:
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
-            cause=_cause(decision, claim, name, duplicate),
+            cause=_cause(decision, duplicate),
         )
         if target is not None:
             self._gateways.watch(target)
@@ -76,7 +73,9 @@ class Placing:
         """Forget about plants that the shard's gateway has let go of."""
         record, view = self._fleet.shard(shard), self._gateways.view(shard)
         for left in list(record.leaving.values()):
-            applied = None if view.gateway is None or view.silence is not None else view.gateway.bundle_generation
+            applied = (
+                None if view.gateway is None or view.silence is not None else view.gateway.bundle_generation
+            )
             running = (plant.plant_id for plant in view.plants.values())
             if not self.may_run(shard) or lets_go(left, applied, running):
                 self._fleet.let_go(shard, left.plant_id)
@@ -109,9 +108,7 @@ class Placing:
             shard = Shard(name.namespace, claim.pool, number)
             if any(not record.visited for _, record in self._fleet.members(shard)):
                 raise NotYetError(str(shard))
-        loads = {
-            number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards
-        }
+        loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
         return search(claim, [_local(shard) for shard in sorted(holders)], loads, limits)
 
     def _runs(self, name: Name, plant_id: str) -> bool:
@@ -129,13 +126,11 @@ def _full(namespace: str, shard: ShardId) -> Shard:
     return Shard(namespace, shard.pool, shard.number)
 
 
-def _cause(decision: Decision, claim: Claim, name: Name, duplicate: Cause | None) -> Cause | None:
+def _cause(decision: Decision, duplicate: Cause | None) -> Cause | None:
     match decision.reason:
         case Reason.DUPLICATE:
             return duplicate
-        case Reason.MOVING:
-            return Cause(Why.MOVING, decision.message)
-        case Reason.TOO_LARGE:
-            return causes.pool_full(pool=claim.pool, problem=decision.message)
+        case Reason.MOVING | Reason.TOO_LARGE:
+            return causes.of(decision.reason, decision.message)
         case _:
             return None

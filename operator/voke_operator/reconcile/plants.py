@@ -8,24 +8,21 @@ one before it stays in the bundle.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 from typing import Final
 
 import structlog
 
-from voke_api.bundle import BundlePlant, NotHeldError, PackedPlant, credentials_in, pack_plant, profile_size
+from voke_api.bundle import BundlePlant, pack_plant, profile_size
 from voke_api.problems import Problem, dotted, has_errors
 from voke_api.resolve import resolve
-from voke_api.resolved import PlantCredentials, ResolvedPlant
+from voke_api.resolved import ResolvedPlant
 from voke_api.resources import GatewayPool, Plant
-from voke_api.resources.observed import PlantObserved
 from voke_operator import names
-from voke_operator.kube.client import Client
-from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PLANTS, POOLS, SECRETS
+from voke_operator.kube.resources import PLANTS, POOLS
 from voke_operator.plan.objects import Defaults, pool_of
 from voke_operator.plan.packing import limits_of, weigh
 from voke_operator.plan.placement import Claim
@@ -34,7 +31,6 @@ from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, References
 from voke_operator.reconcile.placing import NotYetError, Placing
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind
-from voke_operator.reconcile.shards import read_files
 from voke_operator.reconcile.statuses import Statuses
 from voke_operator.status.poll import Shard
 
@@ -65,7 +61,6 @@ class PlantReconciler:
 
     def __init__(
         self,
-        client: Client,
         objects: Objects,
         documents: Documents,
         fleet: Fleet,
@@ -79,7 +74,6 @@ class PlantReconciler:
         random: Random,
     ) -> None:
         """``add`` puts a key into the queue of work, ``report`` into the one of statuses."""
-        self._client = client
         self._objects = objects
         self._documents = documents
         self._fleet = fleet
@@ -129,7 +123,7 @@ class PlantReconciler:
             weight=record.weight,
             unusable=None if usable is not None else record.note,
             duplicate=None if duplicate is None else duplicate.message,
-            released=found.metadata.annotations.get(names.RELEASED_ANNOTATION),
+            released=found.metadata.annotations.get(names.RELEASE_ANNOTATION),
         )
         limits = None if declared.pool is None else limits_of(declared.pool.spec)
         try:
@@ -194,17 +188,18 @@ class PlantReconciler:
         generation = plant.metadata.generation or 0
         inputs = self._inputs(name, references, settled.versions)
         before = record.packed
-        if before is None or before.inputs != inputs:
+        packed = before
+        if packed is None or packed.inputs != inputs:
             item = BundlePlant(plant=plant, pool=declared.pool, credentials=settled.credentials)
-            record.packed = pack_plant(item, inputs=inputs)
-            if before is None or before.content != record.packed.content:
-                record.written = None
+            packed = record.packed = pack_plant(item, inputs=inputs)
+            if before is None or before.content != packed.content:
+                record.written, record.full = None, None
                 if record.shard is not None:
                     self._dirty(record.shard)
         record.packed_generation = generation
         profiles = self._documents.profiles(name.namespace, references.profiles)
         sizes = {each: profile_size(profile) for each, profile in profiles.items()}
-        self._fleet.weigh(name, weigh(resolved, record.packed or pack_plant, sizes))
+        self._fleet.weigh(name, weigh(resolved, packed, sizes))
 
     def _inputs(self, name: Name, references: References, secrets: tuple[str, ...]) -> str:
         """What the plant's file is made from, so that another life of the operator knows it again."""

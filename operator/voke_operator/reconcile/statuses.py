@@ -7,19 +7,21 @@ and what the gateways say, and written at the version that is known, so that not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects, metadata_of
 from voke_operator.kube.resources import PLANTS, POOLS, Resource
+from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord
 from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.runtime.metrics import Fleet as FleetFigures
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper
 from voke_operator.status.events import EventWriter, Regarding, transition
@@ -31,29 +33,6 @@ BUNDLE_WITHIN: Final = 120.0
 """Seconds in which a gateway takes a bundle in, even if kubelet looks at the Secret in its own time."""
 _OUTAGE_LOOK: Final = 15.0
 """Seconds after which an outage is looked at again."""
-
-
-class Documents(Protocol):
-    """Custom resources as they were read."""
-
-    def plant(self, name: Name) -> Plant | None:
-        """The newest version that could be read; None: it is not there, or none could."""
-
-    def pool(self, name: Name) -> GatewayPool | None:
-        """The same for a pool."""
-
-
-class FleetFigures(Protocol):
-    """What metrics are told of the fleet."""
-
-    def note(self, key: Name, observed: PlantObserved) -> None:
-        """One Plant's status as it is now."""
-
-    def forget(self, key: Name) -> None:
-        """The Plant is gone."""
-
-    def pool(self, namespace: str, name: str, *, reachable: bool | None) -> None:
-        """Whether plants of a pool get through to Voke; None: nobody knows, or the pool is gone."""
 
 
 class Statuses:
@@ -130,9 +109,9 @@ class Statuses:
             self.forget(name)
             return None
         wanted = plant_status(self._facts(name, document, record))
-        before, now = plant_observed(document), self._wall_clock()
+        before, now = plant_observed(document), self._clock()
         key = Key(Kind.PLANT, *name)
-        decision = self._damper.judge(key, wanted, before, now)
+        decision = self._damper.judge(key, wanted, before, now, at=self._wall_clock())
         after = before
         if decision.write is not None:
             await self._write(PLANTS, document, decision.write)
@@ -141,7 +120,7 @@ class Statuses:
             occurrence = transition(before.conditions, after.conditions, regarding(PLANTS, document))
             if occurrence is not None:
                 self._events.note(occurrence)
-        self._figures.note(name, after)
+        self._figures.note(name, after.conditions, after.credentials)
         return None if decision.due is None else max(0.1, decision.due - now)
 
     def _facts(self, name: Name, document: Object, record: PlantRecord) -> PlantFacts:
@@ -154,7 +133,9 @@ class Statuses:
             plant=self._documents.plant(name),
             problems=record.problems,
             credentials=record.credentials,
-            placement=record.placement,
+            placement=record.placement
+            if record.full is None
+            else replace(record.placement, cause=record.full),
             bundle=BundleFacts(
                 generation=record.written,
                 plant_generation=None if record.written is None else record.packed_generation,
@@ -207,14 +188,15 @@ class Statuses:
             outage=found,
         )
         written, key = pool_observed(document), Key(Kind.POOL, *name)
-        decision = self._damper.judge(key, pool_status(facts), written, now)
+        clock = self._clock()
+        decision = self._damper.judge(key, pool_status(facts), written, clock, at=now)
         if decision.write is not None:
             await self._write(POOLS, document, decision.write)
-            self._damper.written(key, now)
+            self._damper.written(key, clock)
             occurrence = transition(written.conditions, decision.write.conditions, regarding(POOLS, document))
             if occurrence is not None:
                 self._events.note(occurrence)
-        waits = [wait for wait in (again, None if decision.due is None else decision.due - now) if wait]
+        waits = [wait for wait in (again, None if decision.due is None else decision.due - clock) if wait]
         return max(0.1, min(waits)) if waits else None
 
     async def _write(
@@ -260,7 +242,10 @@ def pool_observed(document: Object) -> PoolObserved:
     return _parsed(PoolObserved, document)
 
 
-def _parsed(model: Any, document: Object) -> Any:
+ObservedT = TypeVar("ObservedT", PlantObserved, PoolObserved)
+
+
+def _parsed(model: type[ObservedT], document: Object) -> ObservedT:
     try:
         return model.model_validate(document.get("status") or {})
     except ValidationError:

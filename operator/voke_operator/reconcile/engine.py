@@ -1,0 +1,325 @@
+"""Everything that a leader does, put together: what changes becomes keys, keys are reconciled, statuses written.
+
+::
+
+    Sources ─▶ Objects ─changed─▶ work queue ─▶ plants, shards, pools ─▶ Secrets, StatefulSets, …
+                                      ▲                │
+    gateways' /status ─news───────────┤                ▼
+                                      └───────── status queue ─▶ .status, Events
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+import structlog
+
+from voke_api.bundle import BundleUnreadableError, NotHeldError, credentials_in
+from voke_api.resolved import PlantCredentials
+from voke_api.resources import Plant
+from voke_api.resources.observed import PlantObserved
+from voke_operator import names
+from voke_operator.kube.client import Client
+from voke_operator.kube.errors import ConflictError, NotFoundError, RetryError
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import EVENTS, PLANTS, POOLS, PROFILES, SECRETS
+from voke_operator.kube.sources import Scope, Sources
+from voke_operator.plan.objects import Defaults
+from voke_operator.reconcile.children import Children
+from voke_operator.reconcile.credentials import CredentialKeeper
+from voke_operator.reconcile.documents import Documents
+from voke_operator.reconcile.fleet import Fleet, Name
+from voke_operator.reconcile.issuer import IssuerKeeper
+from voke_operator.reconcile.placing import Placing
+from voke_operator.reconcile.plants import PlantReconciler
+from voke_operator.reconcile.pools import PoolReconciler
+from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Queue
+from voke_operator.reconcile.shards import ShardReconciler, read_files, shard_of
+from voke_operator.reconcile.statuses import Statuses
+from voke_operator.runtime.metrics import Fleet as FleetFigures
+from voke_operator.status.damping import Damper, Rate
+from voke_operator.status.events import EventWriter, Post
+from voke_operator.status.poll import Fetch, Gateways, News, Shard
+
+WORKERS: Final = 32
+STATUS_WORKERS: Final = 8
+STATUS_RATE: Final = 50.0
+"""Status writes per second of the whole fleet; what is urgent does not wait for it."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator is told."""
+
+    namespace: str
+    """Its own, with the CA and the Lease."""
+    scope: Scope
+    """Where Plants are."""
+    issuer: str | None = None
+    """Secret in ``namespace`` with the CA that issues client certificates; None: the fleet's own."""
+    defaults: Defaults
+
+
+class Engine:
+    """The work of the leader. One for each time of leading; made inside a running loop."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        *,
+        fetch: Fetch,
+        figures: FleetFigures,
+        observer: Observer,
+        random: Random,
+        wall_clock: Callable[[], float],
+        dropped_event: Callable[[], None] = lambda: None,
+        instance: str,
+    ) -> None:
+        """``client`` is fenced by the Lease; ``instance`` names this process in Events."""
+        self._client = client
+        self._settings = settings
+        self._random = random
+        self.objects = Objects(self._changed)
+        self.fleet = Fleet()
+        self.work = Queue(random=random, workers=WORKERS, observer=observer)
+        self.reports = Queue(random=random, workers=STATUS_WORKERS)
+        self.sources = Sources(client, self.objects, scope=settings.scope, random=random)
+        self.events = EventWriter(self._post, instance=instance, wall_clock=wall_clock, dropped=dropped_event)
+        self.gateways = Gateways(fetch=fetch, locate=self._locate, changed=self._heard, wall_clock=wall_clock)
+        clock = asyncio.get_running_loop().time
+        documents = Documents(self.objects)
+        self._statuses = Statuses(
+            client,
+            self.objects,
+            documents,
+            self.fleet,
+            self.gateways,
+            damper=Damper(Rate(per_second=STATUS_RATE, burst=STATUS_RATE)),
+            events=self.events,
+            figures=figures,
+            wake=self._report,
+            wall_clock=wall_clock,
+            clock=clock,
+        )
+        placing = Placing(self.objects, self.fleet, self.gateways)
+        children = Children(client, self.objects)
+        now = lambda: datetime.fromtimestamp(wall_clock(), UTC)  # noqa: E731 - the wall clock in another form
+        self._keeper = CredentialKeeper(
+            client,
+            self.objects,
+            issuer=IssuerKeeper(
+                client, self.objects, namespace=settings.namespace, given=settings.issuer, now=now
+            ),
+            record=lambda plant, facts: self._statuses.record(_name(plant), facts),
+            reread=self._reread,
+            copy=self._copy,
+            fresh_copy=self._fresh_copy,
+            now=now,
+        )
+        self._documents = documents
+        self._plants = PlantReconciler(
+            self.objects,
+            documents,
+            self.fleet,
+            keeper=self._keeper,
+            placing=placing,
+            statuses=self._statuses,
+            defaults=settings.defaults,
+            add=self.work.add,
+            report=self._report,
+            random=random,
+        )
+        self._shards = ShardReconciler(
+            client,
+            self.objects,
+            documents,
+            self.fleet,
+            children=children,
+            placing=placing,
+            gateways=self.gateways,
+            defaults=settings.defaults,
+            add=self.work.add,
+            report=self._report,
+        )
+        self._pools = PoolReconciler(
+            documents, self.fleet, children=children, defaults=settings.defaults, report=self._report
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.sources.run(), name="sources")
+                group.create_task(self.events.run(), name="events")
+                await self.sources.synced.wait()
+                await self._begin()
+                group.create_task(self.work.run(self._reconcile), name="work")
+                group.create_task(self.reports.run(self._statuses.settle), name="statuses")
+        finally:
+            await self._shards.close()
+            await self.gateways.close()
+            self._keeper.close()
+
+    @property
+    def begun(self) -> bool:
+        """Everything has been listed and read, and work goes on."""
+        return self._has_begun
+
+    _has_begun = False
+
+    async def _begin(self) -> None:
+        """Read what the gateways run now, then look at everything once."""
+        while True:
+            try:
+                await self._shards.read_all()
+                break
+            except RetryError as error:
+                log.warning("bundles cannot be read now, to be tried again", error=str(error))
+                await asyncio.sleep(error.retry_after or self._random.uniform(0.5, 2.0))
+        self._has_begun = True
+        for resource, kind in ((PLANTS, Kind.PLANT), (POOLS, Kind.POOL)):
+            for metadata in self.objects.all(resource):
+                self.work.add(Key(kind, metadata.namespace, metadata.name))
+        for name in self.fleet.plants:
+            self.work.add(Key(Kind.PLANT, *name))
+        for shard in self.fleet.shards:
+            self.work.add(_key(shard), after=SHARD_WINDOW)
+        log.info("work begins", plants=self.objects.count(PLANTS), shards=len(self.fleet.shards))
+
+    async def _reconcile(self, key: Key) -> float | None:
+        match key.kind:
+            case Kind.PLANT:
+                return await self._plants.reconcile(key)
+            case Kind.SHARD:
+                return await self._shards.reconcile(key)
+            case Kind.POOL:
+                return await self._pools.reconcile(key)
+
+    def _report(self, key: Key) -> None:
+        self.reports.add(key)
+
+    def _changed(self, kind: str, namespace: str, name: str) -> None:
+        """Something in the cluster is not as it was: who has to look?"""
+        if not self._has_begun:
+            return
+        full = Name(namespace, name)
+        match kind:
+            case PLANTS.kind:
+                self.work.add(Key(Kind.PLANT, *full), fresh=True)
+            case PROFILES.kind:
+                self._wake(self.fleet.with_profile(full))
+            case POOLS.kind:
+                self.work.add(Key(Kind.POOL, *full), fresh=True)
+                self._wake(self.fleet.in_pool(full))
+                for number in self.fleet.shards_of(full):
+                    self.work.add(Key(Kind.SHARD, *full, number), after=SHARD_WINDOW)
+            case SECRETS.kind:
+                self._secret_changed(full)
+            case _:
+                self._child_changed(full)
+
+    def _secret_changed(self, name: Name) -> None:
+        plant = name.name.removeprefix(names.plant_secret(""))
+        if plant != name.name:
+            self.work.add(Key(Kind.PLANT, name.namespace, plant), fresh=True)
+        shard = name.name.removeprefix(names.bundle_secret_prefix())
+        if shard != name.name:
+            self._shard_changed(name.namespace, shard)
+        self._wake(self.fleet.with_secret(name))
+
+    def _child_changed(self, name: Name) -> None:
+        shard = name.name.removeprefix(names.gateway_prefix())
+        if shard != name.name:
+            self.work.add(Key(Kind.POOL, name.namespace, shard))
+            for part in (shard, shard.rpartition("-")[0]):
+                self._shard_changed(name.namespace, part)
+
+    def _shard_changed(self, namespace: str, text: str) -> None:
+        """``text``: pool and number of a shard as its objects are called, if it is one."""
+        pool, _, number = text.rpartition("-")
+        if pool and number.isdecimal() and Shard(namespace, pool, int(number)) in self.fleet.shards:
+            self.work.add(Key(Kind.SHARD, namespace, pool, int(number)), after=SHARD_WINDOW)
+
+    def _wake(self, plants: frozenset[Name]) -> None:
+        for plant in plants:
+            self.work.add(Key(Kind.PLANT, *plant), fresh=True)
+
+    def _heard(self, news: News) -> None:
+        """A gateway says something new."""
+        shard = news.shard
+        plants = set(news.plants)
+        if news.gateway or news.silence:
+            plants.update(self.fleet.shard(shard).plants)
+            self._report(Key(Kind.POOL, shard.namespace, shard.pool))
+        for plant in plants:
+            self._report(Key(Kind.PLANT, shard.namespace, plant))
+        if plants:
+            self._report(Key(Kind.POOL, shard.namespace, shard.pool))
+        if self.fleet.shard(shard).leaving:
+            self.work.add(_key(shard))
+
+    def _locate(self, shard: Shard) -> str | None:
+        record = self.fleet.shards.get(shard)
+        return None if record is None else record.address
+
+    async def _reread(self, plant: Plant) -> tuple[Plant, PlantObserved]:
+        name = _name(plant)
+        document = await self._client.get(PLANTS, *name)
+        self.objects.written(PLANTS, document)
+        read = self._documents.read_plant(name)
+        if not isinstance(read, Plant) or read.metadata.uid != plant.metadata.uid:
+            raise ConflictError(f"Plant {name.name} in namespace {name.namespace} is another one now")
+        return read, self._statuses.observed(name)
+
+    def _copy(self, plant: Plant) -> PlantCredentials | None:
+        record = self.fleet.plants.get(_name(plant))
+        if record is None or record.shard is None:
+            return None
+        return _held(self.fleet.shard(record.shard).files, plant)
+
+    async def _fresh_copy(self, plant: Plant) -> PlantCredentials | None:
+        """From whichever bundle of its namespace holds it: placement may not be known."""
+        for metadata in list(self.objects.all(SECRETS, plant.metadata.namespace)):
+            if shard_of(metadata.name, metadata.namespace, metadata.labels) is None:
+                continue
+            try:
+                document = await self._client.get(SECRETS, metadata.namespace, metadata.name)
+            except NotFoundError:
+                continue
+            found = _held(read_files(document), plant)
+            if found is not None:
+                return found
+        return None
+
+    async def _post(self, post: Post) -> None:
+        if post.patch is not None:
+            try:
+                await self._client.patch(EVENTS, post.namespace, post.name, post.patch, resource_version=None)
+            except NotFoundError:
+                pass  # Events live for an hour
+            else:
+                return
+        await self._client.create(EVENTS, post.event)
+
+
+def _held(files: Any, plant: Plant) -> PlantCredentials | None:
+    try:
+        return credentials_in(files, plant.metadata.name, plant_id=plant.spec.plant_id)
+    except (NotHeldError, BundleUnreadableError):
+        return None
+
+
+def _name(plant: Plant) -> Name:
+    return Name(plant.metadata.namespace, plant.metadata.name)
+
+
+def _key(shard: Shard) -> Key:
+    return Key(Kind.SHARD, shard.namespace, shard.pool, shard.number)

@@ -1,0 +1,376 @@
+"""One shard: its bundle, its StatefulSet and Service, and that its gateway takes the bundle in at once.
+
+A bundle is one Secret, written whole, at the version that was read. It is not written before every plant that it
+lists was looked at since the operator started, or a plant would drop out of it only because nobody had got to it
+yet. What is in it decides what runs: placement is read from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from voke_api.bundle import (
+    MANIFEST,
+    MAX_BYTES,
+    BundleTooLargeError,
+    BundleUnreadableError,
+    NotHeldError,
+    PackedPlant,
+    assemble,
+    contents,
+    packed_in,
+    says_the_same,
+)
+from voke_operator import names
+from voke_operator.kube.client import Client, Object
+from voke_operator.kube.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError
+from voke_operator.kube.objects import Objects
+from voke_operator.kube.resources import PODS, SECRETS, SERVICES, STATEFUL_SETS
+from voke_operator.plan.objects import HTTP_PORT, Defaults, bundle_secret, pool_of, shard_objects
+from voke_operator.plan.placement import ShardId
+from voke_operator.reconcile.children import Children, NotOursError
+from voke_operator.reconcile.documents import Documents
+from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardRecord
+from voke_operator.reconcile.placing import Placing
+from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.status import causes
+from voke_operator.status.poll import Gateways, Shard
+
+_NOT_VISITED: Final = 0.5
+"""Seconds until a shard is looked at again whose plants were not all looked at yet."""
+_LET_GO: Final = 2.0
+"""Seconds between two looks at whether a gateway has let go of a plant."""
+_UNKNOWN: Final = "?"
+"""Version of a Secret that has to be read again."""
+_TOUCHES: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""Seconds to wait before each touch of the pod: kubelet's watch of the Secret may come later than the first."""
+
+log = structlog.get_logger(__name__)
+
+
+class ShardReconciler:
+    """Brings one shard after another in order."""
+
+    def __init__(
+        self,
+        client: Client,
+        objects: Objects,
+        documents: Documents,
+        fleet: Fleet,
+        *,
+        children: Children,
+        placing: Placing,
+        gateways: Gateways,
+        defaults: Defaults,
+        add: Callable[..., None],
+        report: Callable[[Key], None],
+    ) -> None:
+        """``add`` puts a key into the queue of work, ``report`` into the one of statuses."""
+        self._client = client
+        self._objects = objects
+        self._documents = documents
+        self._fleet = fleet
+        self._children = children
+        self._placing = placing
+        self._gateways = gateways
+        self._defaults = defaults
+        self._add = add
+        self._report = report
+        self._touching: dict[Shard, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """Touch no pod any more."""
+        for task in self._touching.values():
+            task.cancel()
+        await asyncio.gather(*self._touching.values(), return_exceptions=True)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring the shard in order; seconds after which to look again, or None.
+
+        Raises:
+            KubeError: try again.
+        """
+        assert key.number is not None
+        shard = Shard(key.namespace, key.name, key.number)
+        record = self._fleet.shards.get(shard)
+        if record is None:
+            return None
+        await self._locate(shard, record)
+        await self._see(shard, record)
+        if any(not plant.visited for _, plant in self._fleet.members(shard)):
+            return _NOT_VISITED
+        before = set(record.leaving)
+        self._placing.settle_leaving(shard)
+        for plant_id in before - record.leaving.keys():
+            for waiting in self._fleet.with_plant_id(plant_id):
+                self._add(Key(Kind.PLANT, *waiting), fresh=True)
+        try:
+            if not record.plants and not record.leaving:
+                await self._remove(shard)
+                return None
+            await self._write(shard, record)
+            await self._ensure(shard)
+        except NotOursError as error:
+            record.trouble = str(error)
+            log.warning("name taken", shard=str(shard), problem=record.trouble)
+            return 30.0
+        return _LET_GO if record.leaving else None
+
+    async def read_all(self) -> None:
+        """Read every bundle that there is: what the gateways run now.
+
+        Raises:
+            KubeError: try again.
+        """
+        for metadata in list(self._objects.all(SECRETS)):
+            shard = shard_of(metadata.name, metadata.namespace, metadata.labels)
+            if shard is not None:
+                self._take_in(shard, await self._client.get(SECRETS, metadata.namespace, metadata.name))
+
+    def _take_in(self, shard: Shard, document: Object) -> None:
+        """Note what a bundle lists, and keep each plant's file until it is known whether it is still right."""
+        record = self._fleet.shard(shard)
+        record.files, record.secret_version = read_files(document), document["metadata"]["resourceVersion"]
+        try:
+            held = contents(record.files)
+        except BundleUnreadableError as error:
+            log.warning("bundle cannot be read, to be written anew", shard=str(shard), problem=str(error))
+            return
+        record.generation = held.generation
+        for left in held.leaving:
+            self._fleet.leave(shard, left)
+        for plant in held.plants:
+            name = Name(shard.namespace, plant)
+            try:
+                packed = packed_in(record.files, plant)
+            except NotHeldError as error:
+                log.warning(
+                    "a bundle's file cannot be read", shard=str(shard), plant=plant, problem=str(error)
+                )
+                continue
+            plant_id, generation = _origin(packed)
+            known = self._fleet.plant(name)
+            if known.shard is not None:  # another bundle lists it, too: only one may
+                log.warning("plant is in two bundles", plant=plant, shards=[str(known.shard), str(shard)])
+                continue
+            known.packed, known.packed_generation, known.written = packed, generation, held.generation
+            self._fleet.assign(name, shard, plant_id)
+        self._gateways.watch(shard)
+
+    async def _see(self, shard: Shard, record: ShardRecord) -> None:
+        """If the Secret is not as this process left it, read it: it will be written anew."""
+        name = names.bundle_secret(shard.pool, shard.number)
+        known = self._objects.get(SECRETS, shard.namespace, name)
+        version = "" if known is None else known.resource_version
+        if version == record.secret_version:
+            return
+        try:
+            document = await self._client.get(SECRETS, shard.namespace, name)
+        except NotFoundError:
+            record.files, record.secret_version = {}, ""
+            return
+        if document["metadata"]["resourceVersion"] == record.secret_version:
+            return
+        record.secret_version = document["metadata"]["resourceVersion"]
+        record.files = read_files(document)
+        with suppress(BundleUnreadableError):
+            record.generation = max(record.generation, contents(record.files).generation)
+
+    async def _write(self, shard: Shard, record: ShardRecord) -> None:
+        members = dict(self._fleet.members(shard))
+        files, full = self._assemble(shard, record, members)
+        before = record.files.get(MANIFEST)
+        same = (
+            before is not None
+            and says_the_same(before, files[MANIFEST])
+            and record.files.keys() == files.keys()
+            and all(record.files[name] == files[name] for name in files if name != MANIFEST)
+        )
+        if not same:
+            await self._put(shard, record, files)
+        for name, plant in members.items():
+            if plant.packed is not None and plant.written is None and name not in full:
+                plant.written, plant.full = record.generation, None
+                self._report(Key(Kind.PLANT, *name))
+
+    def _assemble(
+        self, shard: Shard, record: ShardRecord, members: Mapping[Name, PlantRecord]
+    ) -> tuple[dict[str, bytes], set[Name]]:
+        """The files of the next bundle, and the plants whose newest version has no room in it.
+
+        They stay as the last bundle had them, or out.
+        """
+        full: set[Name] = set()
+        packed = {name: plant.packed for name, plant in members.items() if plant.packed is not None}
+        notes = {name.name: plant.note for name, plant in members.items() if plant.note and name in packed}
+        wanted = {profile for each in packed.values() for profile in each.profiles}
+        profiles = self._documents.profiles(shard.namespace, wanted)
+        while True:
+            try:
+                files = assemble(
+                    packed.values(),
+                    profiles,
+                    generation=record.generation + 1,
+                    notes=notes,
+                    leaving=record.leaving.values(),
+                )
+            except BundleTooLargeError as error:
+                full.add(self._make_room(shard, record, packed, notes, error))
+            else:
+                return files, full
+
+    def _make_room(
+        self,
+        shard: Shard,
+        record: ShardRecord,
+        packed: dict[Name, PackedPlant],
+        notes: dict[str, str],
+        error: BundleTooLargeError,
+    ) -> Name:
+        """Take back the largest plant that has changed; its status says so."""
+        changed = [name for name in packed if self._fleet.plant(name).written is None]
+        largest = max(changed or packed, key=lambda name: (packed[name].size, name))
+        del packed[largest]
+        runs = True
+        try:
+            packed[largest] = packed_in(record.files, largest.name)
+        except (NotHeldError, BundleUnreadableError):
+            runs = False
+        gateway = names.gateway(shard.pool, shard.number)
+        full = causes.bundle_full(gateway=gateway, size=error.size, limit=MAX_BYTES, runs=runs)
+        self._fleet.plant(largest).full = full
+        if runs:
+            notes[largest.name] = full.message
+        self._report(Key(Kind.PLANT, *largest))
+        return largest
+
+    async def _put(self, shard: Shard, record: ShardRecord, files: Mapping[str, bytes]) -> None:
+        body = bundle_secret(_local(shard), shard.namespace, files)
+        try:
+            if record.secret_version:
+                body["metadata"]["resourceVersion"] = record.secret_version
+                written = await self._client.replace(SECRETS, body)
+            else:
+                written = await self._client.create(SECRETS, body)
+        except (AlreadyExistsError, NotFoundError) as error:
+            record.secret_version = "" if isinstance(error, NotFoundError) else _UNKNOWN
+            raise ConflictError(f"the bundle of {shard} was changed meanwhile") from None
+        except ConflictError:
+            record.secret_version = _UNKNOWN
+            raise
+        self._objects.written(SECRETS, written)
+        record.files, record.secret_version = dict(files), written["metadata"]["resourceVersion"]
+        record.generation += 1
+        record.written_at = asyncio.get_running_loop().time()
+        record.trouble = ""
+        record.leaving = {
+            plant_id: left if left.since else replace(left, since=record.generation)
+            for plant_id, left in record.leaving.items()
+        }
+        log.info("bundle written", shard=str(shard), generation=record.generation, plants=len(record.plants))
+        self._touch(shard)
+
+    def _touch(self, shard: Shard) -> None:
+        running = self._touching.get(shard)
+        if running is not None:
+            running.cancel()
+        self._touching[shard] = asyncio.create_task(self._touch_until_taken(shard), name=f"touch {shard}")
+
+    async def _touch_until_taken(self, shard: Shard) -> None:
+        """Make kubelet look at the Secret, again and again until the gateway has it."""
+        record = self._fleet.shard(shard)
+        pod = names.gateway_pod(shard.pool, shard.number)
+        for wait in _TOUCHES:
+            await asyncio.sleep(wait)
+            view = await self._gateways.ask(shard)
+            if view.gateway is not None and (view.gateway.bundle_generation or 0) >= record.generation:
+                return
+            if self._objects.get(PODS, shard.namespace, pod) is None:
+                continue
+            try:
+                await self._client.annotate_pod(
+                    shard.namespace, pod, {names.GENERATION_ANNOTATION: str(record.generation)}
+                )
+            except KubeError as error:
+                log.info("pod not touched", pod=pod, namespace=shard.namespace, why=str(error))
+            await asyncio.sleep(0.4)
+            await self._gateways.ask(shard)
+
+    async def _ensure(self, shard: Shard) -> None:
+        pool_name = Name(shard.namespace, shard.pool)
+        found = self._documents.pool(pool_name)
+        pool = pool_of(shard.pool, {} if found is None else {shard.pool: found}, self._defaults)
+        if pool is None:
+            return  # its gateway runs on as it is; a condition says that the pool is missing
+        for wanted in shard_objects(_local(shard), shard.namespace, pool.spec, self._defaults):
+            await self._children.ensure(wanted)
+        self._add(Key(Kind.POOL, *pool_name))
+
+    async def _remove(self, shard: Shard) -> None:
+        """Nothing is left for it to do. Its pod goes before what it mounts."""
+        gateway = names.gateway(shard.pool, shard.number)
+        await self._children.remove(STATEFUL_SETS, shard.namespace, gateway)
+        await self._children.remove(SERVICES, shard.namespace, gateway)
+        await self._children.remove(SECRETS, shard.namespace, names.bundle_secret(shard.pool, shard.number))
+        self._gateways.unwatch(shard)
+        task = self._touching.pop(shard, None)
+        if task is not None:
+            task.cancel()
+        self._fleet.shards.pop(shard, None)
+        self._add(Key(Kind.POOL, shard.namespace, shard.pool))
+
+    async def _locate(self, shard: Shard, record: ShardRecord) -> None:
+        """Find out where the shard's gateway is to be asked."""
+        pod = names.gateway_pod(shard.pool, shard.number)
+        known = self._objects.get(PODS, shard.namespace, pod)
+        if known is None:
+            record.address, record.pod_version = None, ""
+            return
+        if known.resource_version == record.pod_version:
+            return
+        try:
+            found = await self._client.get(PODS, shard.namespace, pod)
+        except NotFoundError:
+            record.address, record.pod_version = None, ""
+            return
+        address = found.get("status", {}).get("podIP")
+        before = record.address
+        record.pod_version = known.resource_version
+        record.address = None if not address else f"http://{_host(address)}:{HTTP_PORT}"
+        if record.address != before and record.address is not None and record.generation:
+            self._touch(shard)
+
+
+def read_files(document: Object) -> dict[str, bytes]:
+    """The files of a bundle in its Secret."""
+    return {name: b64decode(content) for name, content in (document.get("data") or {}).items()}
+
+
+def shard_of(name: str, namespace: str, labels: Mapping[str, str]) -> Shard | None:
+    """Whose bundle a Secret is; None: it is none of ours."""
+    pool, number = labels.get(names.POOL_LABEL), labels.get(names.SHARD_LABEL, "")
+    if pool is None or not number.isdecimal() or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
+        return None
+    return Shard(namespace, pool, int(number)) if name == names.bundle_secret(pool, int(number)) else None
+
+
+def _origin(packed: PackedPlant) -> tuple[str, int | None]:
+    """Plant id and ``metadata.generation`` that a file was made from."""
+    plant_id, _, rest = packed.inputs.partition(" ")
+    generation = rest.partition(" ")[0]
+    return plant_id, int(generation) if generation.isdecimal() else None
+
+
+def _local(shard: Shard) -> ShardId:
+    return ShardId(shard.pool, shard.number)
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
