@@ -1,0 +1,298 @@
+"""What the cluster is to hold for gateways, of each shard and of each pool.
+
+A shard has its bundle, a StatefulSet and a Service; a pool a disruption budget and a network policy. Plain
+documents for server-side apply. The same input gives the same document, and nothing in one changes
+without a reason: a gateway restarts when its pod template does. A gateway's pod has no rights in the cluster:
+no token, no root, nothing to write to but its outbox.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from voke_api.resources import GatewayPool
+from voke_api.resources.common import API_VERSION, Json
+from voke_api.resources.pool import GatewayPoolSpec
+from voke_operator import names
+from voke_operator.plan.placement import ShardId
+
+HTTP_PORT: Final = 9100
+"""Of /healthz, /readyz, /metrics and /status."""
+BUNDLE_PATH: Final = "/etc/voke/bundle"
+OUTBOX_PATH: Final = "/var/lib/voke"
+GRACE_SECONDS: Final = 30
+"""A gateway drains within ten; the rest is for a slow node."""
+_DNS_PORTS: Final = (53, 5353)
+_OUTBOX: Final = "outbox"
+_BUNDLE: Final = "bundle"
+_TMP: Final = "tmp"
+_GATEWAY: Final = "gateway"
+
+
+def _usual_resources() -> Json:
+    return {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What the operator was installed with: for pools that do not say, and for the pool ``default``."""
+
+    image: str
+    """Gateway image."""
+    pool: GatewayPoolSpec = field(default_factory=GatewayPoolSpec)
+    """Stands for the pool called default as long as there is no such object."""
+    image_pull_policy: str | None = None
+    """None: Kubernetes' own rule."""
+    image_pull_secrets: tuple[Mapping[str, Any], ...] = ()
+    service_account: str | None = None
+    """Of gateway pods, in their namespace; it needs no rights. None: ``default``."""
+    resources: Mapping[str, Any] = field(default_factory=_usual_resources)
+    user: int | None = 65532
+    """User and group of the gateway; None: the platform chooses, as OpenShift does."""
+
+
+def pool_of(name: str, pools: Mapping[str, GatewayPool], defaults: Defaults | None) -> GatewayPool | None:
+    """The pool of that name; for one called ``default`` that does not exist the installation's settings stand."""
+    pool = pools.get(name)
+    if pool is None and name == "default" and defaults is not None:
+        return GatewayPool.model_validate(
+            {
+                "apiVersion": API_VERSION,
+                "kind": "GatewayPool",
+                "metadata": {"name": name},
+                "spec": defaults.pool.model_dump(mode="json", exclude_unset=True),
+            }
+        )
+    return pool
+
+
+def bundle_secret(shard: ShardId, namespace: str, files: Mapping[str, bytes]) -> Json:
+    """The Secret that a shard's pod mounts. It holds keys."""
+    data = {name: b64encode(content).decode() for name, content in sorted(files.items())}
+    metadata = _metadata(names.bundle_secret(shard.pool, shard.number), namespace, _shard_labels(shard))
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": names.BUNDLE_SECRET_TYPE,
+        "data": data,
+    }
+
+
+def shard_objects(
+    shard: ShardId, namespace: str, pool: GatewayPoolSpec, defaults: Defaults
+) -> tuple[Json, ...]:
+    """Service and StatefulSet of a shard."""
+    return _hashed(_service(shard, namespace)), _hashed(_stateful_set(shard, namespace, pool, defaults))
+
+
+def pool_objects(pool_name: str, namespace: str, pool: GatewayPoolSpec) -> tuple[Json, ...]:
+    """Disruption budget and network policy of a pool that has shards."""
+    return (
+        _hashed(_disruption_budget(pool_name, namespace)),
+        _hashed(_network_policy(pool_name, namespace, pool)),
+    )
+
+
+def template_hash(stateful_set: Mapping[str, Any]) -> str:
+    """Hash of the pod template, as its annotation says."""
+    return str(stateful_set["metadata"]["annotations"][names.TEMPLATE_HASH_ANNOTATION])
+
+
+def _service(shard: ShardId, namespace: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(str(shard), namespace, _shard_labels(shard)),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,  # its status is wanted most when it is not ready
+            "selector": _selector(shard),
+            "ports": [{"name": "http", "port": HTTP_PORT, "protocol": "TCP", "targetPort": "http"}],
+        },
+    }
+
+
+def _stateful_set(shard: ShardId, namespace: str, pool: GatewayPoolSpec, defaults: Defaults) -> Json:
+    template = _pod_template(shard, pool, defaults)
+    metadata = _metadata(str(shard), namespace, _shard_labels(shard))
+    metadata["annotations"] = {names.TEMPLATE_HASH_ANNOTATION: _hash(template)}
+    spec: Json = {
+        "replicas": 1,
+        "serviceName": str(shard),
+        "selector": {"matchLabels": _selector(shard)},
+        "revisionHistoryLimit": 2,
+        "template": template,
+    }
+    claim = pool.shard.storage.persistent_volume_claim
+    if claim is not None:
+        spec["volumeClaimTemplates"] = [_volume_claim(claim)]
+        # The operator removes a StatefulSet only when nothing on its disk is wanted any more.
+        spec["persistentVolumeClaimRetentionPolicy"] = {"whenDeleted": "Delete", "whenScaled": "Retain"}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec}
+
+
+def _pod_template(shard: ShardId, pool: GatewayPoolSpec, defaults: Defaults) -> Json:
+    pod = pool.pod
+    metadata: Json = {"labels": _shard_labels(shard)}
+    if pod.annotations:
+        metadata["annotations"] = dict(pod.annotations)
+    spec: Json = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": _pod_security(defaults.user),
+        "containers": [_container(pool, defaults)],
+        "volumes": _volumes(shard, pool),
+    }
+    optional = {
+        "serviceAccountName": defaults.service_account,
+        "nodeSelector": pod.node_selector,
+        "tolerations": list(pod.tolerations) if pod.tolerations else None,
+        "affinity": pod.affinity,
+        "priorityClassName": pod.priority_class_name,
+        "imagePullSecrets": [dict(each) for each in pod.image_pull_secrets or defaults.image_pull_secrets],
+    }
+    spec |= {key: value for key, value in optional.items() if value}
+    return {"metadata": metadata, "spec": spec}
+
+
+def _container(pool: GatewayPoolSpec, defaults: Defaults) -> Json:
+    arguments = ["--bundle", BUNDLE_PATH, "--http", f":{HTTP_PORT}"]
+    if not pool.metrics.per_plant:
+        arguments.append("--no-plant-metrics")
+    if pool.metrics.per_connection:
+        arguments.append("--connection-metrics")
+    container: Json = {
+        "name": _GATEWAY,
+        "image": pool.pod.image or defaults.image,
+        "command": ["python", "-m", "voke_gateway"],
+        "args": arguments,
+        "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        "resources": dict(defaults.resources if pool.pod.resources is None else pool.pod.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "startupProbe": _probe("/healthz", every=1, failures=60),
+        "livenessProbe": _probe("/healthz", every=10, failures=6),
+        "readinessProbe": _probe("/readyz", every=5, failures=3),
+        "volumeMounts": [
+            {"name": _BUNDLE, "mountPath": BUNDLE_PATH, "readOnly": True},
+            {"name": _OUTBOX, "mountPath": OUTBOX_PATH},
+            {"name": _TMP, "mountPath": "/tmp"},  # noqa: S108 - the pod's own
+        ],
+    }
+    if defaults.image_pull_policy is not None:
+        container["imagePullPolicy"] = defaults.image_pull_policy
+    return container
+
+
+def _probe(path: str, *, every: int, failures: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": every,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _volumes(shard: ShardId, pool: GatewayPoolSpec) -> list[Json]:
+    secret = {"secretName": names.bundle_secret(shard.pool, shard.number), "defaultMode": 0o440}
+    volumes: list[Json] = [
+        {"name": _BUNDLE, "secret": secret},
+        {"name": _TMP, "emptyDir": {"sizeLimit": "16Mi"}},
+    ]
+    if pool.shard.storage.persistent_volume_claim is None:
+        volumes.append({"name": _OUTBOX, "emptyDir": dict(pool.shard.storage.empty_dir or {})})
+    return volumes
+
+
+def _volume_claim(claim: Mapping[str, Any]) -> Json:
+    spec: Json = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": claim["size"]}},
+    }
+    if claim.get("storageClassName") is not None:
+        spec["storageClassName"] = claim["storageClassName"]
+    return {"metadata": {"name": _OUTBOX}, "spec": spec}
+
+
+def _pod_security(user: int | None) -> Json:
+    context: Json = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    if user is not None:
+        context |= {
+            "runAsUser": user,
+            "runAsGroup": user,
+            "fsGroup": user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+        }
+    return context
+
+
+def _disruption_budget(pool: str, namespace: str) -> Json:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(names.disruption_budget(pool), namespace, _pool_labels(pool)),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _pool_selector(pool)}},
+    }
+
+
+def _network_policy(pool: str, namespace: str, spec: GatewayPoolSpec) -> Json:
+    """Into a gateway only its HTTP port is open; out of it what the pool lists, and DNS wherever it is."""
+    policy: Json = {
+        "podSelector": {"matchLabels": _pool_selector(pool)},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [{"protocol": "TCP", "port": HTTP_PORT}]}],
+    }
+    if spec.pod.egress_cidrs:
+        dns = [{"protocol": protocol, "port": port} for port in _DNS_PORTS for protocol in ("UDP", "TCP")]
+        networks = [{"ipBlock": {"cidr": cidr}} for cidr in spec.pod.egress_cidrs]
+        policy["policyTypes"] = ["Ingress", "Egress"]
+        policy["egress"] = [{"ports": dns}, {"to": networks}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(names.disruption_budget(pool), namespace, _pool_labels(pool)),
+        "spec": policy,
+    }
+
+
+def _pool_selector(pool: str) -> dict[str, str]:
+    return {names.POOL_LABEL: pool, names.APP: names.GATEWAY_APP}
+
+
+def _selector(shard: ShardId) -> dict[str, str]:
+    return {**_pool_selector(shard.pool), names.SHARD_LABEL: str(shard.number)}
+
+
+def _pool_labels(pool: str) -> dict[str, str]:
+    return {**_pool_selector(pool), **names.OWNED}
+
+
+def _shard_labels(shard: ShardId) -> dict[str, str]:
+    return {**_selector(shard), **names.OWNED}
+
+
+def _metadata(name: str, namespace: str, labels: Mapping[str, str]) -> Json:
+    return {"name": name, "namespace": namespace, "labels": dict(labels)}
+
+
+def _hashed(document: Json) -> Json:
+    """The document with its own hash."""
+    annotations = {
+        **document["metadata"].get("annotations", {}),
+        names.HASH_ANNOTATION: _hash(document),
+    }
+    return {**document, "metadata": {**document["metadata"], "annotations": annotations}}
+
+
+def _hash(document: object) -> str:
+    return sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
