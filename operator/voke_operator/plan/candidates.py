@@ -53,6 +53,11 @@ class Candidate:
         """What keeps it from running, the first of it."""
         return next((each for each in self.problems if each.severity is Severity.ERROR), None)
 
+    @property
+    def duplicate(self) -> Problem | None:
+        """That another Plant has its plantId and is in the right."""
+        return next((each for each in self.problems if each.path == ("spec", "plantId")), None)
+
 
 def candidate(plant: Plant, around: Surroundings, *, now: datetime) -> Candidate:
     """Judge a Plant by itself.
