@@ -11,14 +11,13 @@ from typing import TypeVar
 from voke_api.blocks import Block, plan_device, requests_per_second
 from voke_api.fleet import check_fleet
 from voke_api.problems import Path, Problem, Severity, has_errors, unique
-from voke_api.resolve import resolve
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
 from voke_api.resources import DeviceProfile, Plant
 from voke_cli.documents import Documents, read_documents
 from voke_cli.hints import hints
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
-from voke_operator.credentials.given import credentials_from_secrets
+from voke_operator.plan.candidates import Surroundings, candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +77,19 @@ class _Judge:
         self._documents = documents
         self._now = now
         partial = {profile.metadata.name: profile for profile in _salvaged(documents, DeviceProfile)}
-        self._profiles = partial | documents.profiles
+        self._around = Surroundings(
+            profiles=partial | documents.profiles,
+            pools=documents.pools,
+            secrets=documents.secrets,
+            broken=documents.broken,
+            missing_secret=Severity.WARNING,
+        )
 
     def __call__(self, plant: Plant) -> tuple[PlantReport | None, list[Problem]]:
-        pool = self._documents.pools.get(plant.spec.pool)
-        resolved, problems = resolve(plant, self._profiles, pool)
-        given = credentials_from_secrets(
-            plant, pool, self._documents.secrets, now=self._now, missing=Severity.WARNING
-        )
-        problems += given.problems
-        report = None
-        if resolved is not None:
-            report, more = _report(resolved)
+        found = candidate(plant, self._around, now=self._now)
+        report, problems = None, list(found.problems)
+        if found.resolved is not None:
+            report, more = _report(found.resolved)
             problems += more
         used = {device.profile for device in plant.spec.devices}
         broken = any(("DeviceProfile", name) in self._documents.broken for name in used)

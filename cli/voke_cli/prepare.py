@@ -7,36 +7,21 @@ it is certain that they are meant to: not while a file cannot be understood, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path as FilePath
-from typing import Any, Final
+from typing import Final
 
 from voke_api.bundle import Bundle, BundlePlant
-from voke_api.fleet import check_fleet
 from voke_api.problems import Problem, Severity, has_errors, unique
-from voke_api.resolve import resolve
-from voke_api.resolved import PlantCredentials
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_cli.documents import Documents, read_documents
 from voke_cli.state import State, StateError
-from voke_operator.credentials.given import credentials_from_secrets
-from voke_operator.credentials.material import (
-    HMAC_KEY,
-    JWT_PRIVATE,
-    TLS_CERTIFICATE,
-    TLS_KEY,
-    UnusableIssuerError,
-)
+from voke_operator.credentials.bundled import for_bundle
+from voke_operator.credentials.material import UnusableIssuerError
+from voke_operator.plan.candidates import Candidate, Surroundings, candidates
 
-_GENERATED: Final = {
-    HMAC_KEY: "hmac_key",
-    TLS_CERTIFICATE: "tls_certificate",
-    TLS_KEY: "tls_key",
-    JWT_PRIVATE: "jwt_private_key",
-}
-"""Fields of PlantCredentials by name of the generated file."""
 _NOT_PLANTS: Final = frozenset({"DeviceProfile", "GatewayPool", "Secret"})
 
 
@@ -57,19 +42,6 @@ class Prepared:
         return not has_errors(self.problems)
 
 
-@dataclass(slots=True)
-class _Candidate:
-    """A plant that could be read, and what was found out about it."""
-
-    plant: Plant
-    given: dict[str, Any] = field(repr=False)
-    problems: list[Problem]
-
-    @property
-    def error(self) -> Problem | None:
-        return next((each for each in self.problems if each.severity is Severity.ERROR), None)
-
-
 def prepare(paths: Sequence[FilePath], state: State, *, now: datetime) -> Prepared:
     """Read the files, check the plants, and give each its credentials.
 
@@ -81,14 +53,14 @@ def prepare(paths: Sequence[FilePath], state: State, *, now: datetime) -> Prepar
         UnusableIssuerError: the fleet CA in it cannot issue certificates.
     """
     documents = read_documents(paths)
-    candidates = _candidates(documents, now, documents.plants)
+    found = _candidates(documents, now)
     prepared = Prepared(profiles=documents.profiles, pools=documents.pools)
-    prepared.problems = _all_problems(documents, candidates)
+    prepared.problems = _all_problems(documents, found)
     if not documents.plants and prepared.ok:
         prepared.problems.append(Problem(path=(), message="there is no Plant in these files"))
     if prepared.ok:
-        prepared.plants = [_ready(each, documents, state, now) for each in candidates]
-        prepared.problems = _all_problems(documents, candidates)
+        prepared.plants = [_ready(each, state, now) for each in found]
+        prepared.problems += _unregistered(found, documents, state)
     return prepared
 
 
@@ -96,23 +68,27 @@ def prepare_again(paths: Sequence[FilePath], state: State, previous: Bundle, *, 
     """The same while ``previous`` runs: what is wrong keeps only its own plant from changing."""
     documents = read_documents(paths)
     before = {item.plant.metadata.name: item for item in previous.plants}
-    running_first = sorted(documents.plants, key=lambda plant: plant.metadata.name not in before)
-    candidates = _candidates(documents, now, running_first)
+    found = _candidates(documents, now, running=before)
+    failures: list[Problem] = []
     unclear = _unclear(documents, paths)
     prepared = Prepared(profiles={**previous.profiles, **documents.profiles}, pools=documents.pools)
-    for candidate in candidates:
+    for candidate in found:
         name = candidate.plant.metadata.name
         error = candidate.error or _missing_pool(candidate.plant, documents, before, unclear)
         if error is None:
             try:
-                prepared.plants.append(_ready(candidate, documents, state, now))
+                prepared.plants.append(_ready(candidate, state, now))
                 continue
             except (StateError, UnusableIssuerError) as failure:
                 error = Problem(path=(), message=str(failure), kind="Plant", name=name)
-                candidate.problems.append(error)
+                failures.append(error)
         _keep(name, error, before, prepared)
-    prepared.problems = _all_problems(documents, candidates)
-    named = {candidate.plant.metadata.name for candidate in candidates}
+    prepared.problems = [
+        *_all_problems(documents, found),
+        *failures,
+        *_unregistered(found, documents, state),
+    ]
+    named = {candidate.plant.metadata.name for candidate in found}
     broken = {name: kind for kind, name in documents.broken if name and kind not in _NOT_PLANTS}
     for name in sorted((before.keys() | broken.keys()) - named):
         if name in broken:
@@ -130,55 +106,48 @@ def _keep(name: str, why: Problem | None, before: Mapping[str, BundlePlant], pre
         prepared.plants.append(before[name])
 
 
-def _candidates(documents: Documents, now: datetime, plants: Sequence[Plant]) -> list[_Candidate]:
-    between = check_fleet(plants)
-    found = []
-    for plant in plants:
-        name, pool = plant.metadata.name, documents.pools.get(plant.spec.pool)
-        _, problems = resolve(plant, documents.profiles, pool)
-        given = credentials_from_secrets(plant, pool, documents.secrets, now=now)
-        problems = [*(each for each in between if each.name == name), *problems, *given.problems]
-        if pool is None and ("GatewayPool", plant.spec.pool) in documents.broken:
-            message = f"GatewayPool {plant.spec.pool} cannot be used"
-            path = ("spec", "pool")
-            problems.append(
-                Problem(path=path, value=plant.spec.pool, message=message, kind="Plant", name=name)
-            )
-        found.append(_Candidate(plant, given.values, [documents.locate(each) for each in problems]))
-    return found
+def _candidates(documents: Documents, now: datetime, running: Collection[str] = ()) -> list[Candidate]:
+    around = Surroundings(
+        profiles=documents.profiles,
+        pools=documents.pools,
+        secrets=documents.secrets,
+        broken=documents.broken,
+    )
+    found = candidates(documents.plants, around, now=now, running=running)
+    return [
+        replace(each, problems=tuple(documents.locate(problem) for problem in each.problems))
+        for each in found
+    ]
 
 
-def _all_problems(documents: Documents, candidates: Sequence[_Candidate]) -> list[Problem]:
-    return unique([*documents.problems, *(problem for each in candidates for problem in each.problems)])
+def _all_problems(documents: Documents, found: Sequence[Candidate]) -> list[Problem]:
+    return unique([*documents.problems, *(problem for each in found for problem in each.problems)])
 
 
-def _ready(candidate: _Candidate, documents: Documents, state: State, now: datetime) -> BundlePlant:
-    plant = candidate.plant
-    made = state.generated(plant, now)
-    if plant.metadata.name in state.made:
-        candidate.problems.append(documents.locate(_unregistered(plant, state)))
-    generated: dict[str, Any] = {
-        _GENERATED[name]: content for name, content in made.items() if name in _GENERATED
-    }
+def _ready(candidate: Candidate, state: State, now: datetime) -> BundlePlant:
     return BundlePlant(
-        plant=plant,
-        pool=documents.pools.get(plant.spec.pool),
-        credentials=PlantCredentials(**candidate.given, **generated),
+        plant=candidate.plant,
+        pool=candidate.pool,
+        credentials=for_bundle(candidate.given.values, state.generated(candidate.plant, now)),
     )
 
 
-def _unregistered(plant: Plant, state: State) -> Problem:
+def _unregistered(found: Sequence[Candidate], documents: Documents, state: State) -> Iterator[Problem]:
     """New keys mean nothing until Voke knows them, and the broker says nothing of messages that Voke refuses."""
-    name = plant.metadata.name
-    same = [k.name for k in state.known() if k.plant_id == plant.spec.plant_id and k.name != name]
-    other = f"; {same[0]} in the same state directory has this plantId and other keys" if same else ""
-    return Problem(
-        path=("metadata", "name"),
-        kind="Plant",
-        name=name,
-        severity=Severity.WARNING,
-        message=f"new keys were generated, which Voke has to be told: voke credentials {name}{other}",
-    )
+    for candidate in found:
+        name, plant_id = candidate.plant.metadata.name, candidate.plant.spec.plant_id
+        if name not in state.made:
+            continue
+        same = [k.name for k in state.known() if k.plant_id == plant_id and k.name != name]
+        other = f"; {same[0]} in the same state directory has this plantId and other keys" if same else ""
+        problem = Problem(
+            path=("metadata", "name"),
+            kind="Plant",
+            name=name,
+            severity=Severity.WARNING,
+            message=f"new keys were generated, which Voke has to be told: voke credentials {name}{other}",
+        )
+        yield documents.locate(problem)
 
 
 def _unclear(documents: Documents, named: Sequence[FilePath]) -> Problem | None:

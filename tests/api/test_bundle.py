@@ -290,28 +290,30 @@ def test_readers_ignore_what_plants_were_made_from() -> None:
 def test_a_packed_plant_is_taken_out_of_a_bundle_as_it_went_in() -> None:
     before = [pack_plant(entry(name, broker_ca=b"root"), inputs=f"of {name}") for name in ("a", "b")]
     files = assemble(before, {"acme": PROFILE}, generation=1)
-    assert [packed_in(files, name) for name in ("a", "b")] == before
+    assert list(packed_in(files).values()) == before
+    assert list(packed_in(files, {"b"}).values()) == before[1:]
 
 
 def test_a_plant_that_is_not_whole_is_not_taken_out() -> None:
-    files = assemble([pack_plant(entry("a", broker_ca=b"root"))], {}, generation=1)
-    for damaged in (
-        {**files, "plant-a.json.gz": b"rubbish"},
-        {**files, "authorities.json.gz": b"rubbish"},
-        {MANIFEST: files[MANIFEST]},
-    ):
-        with pytest.raises(NotHeldError):
-            packed_in(damaged, "a")
-    with pytest.raises(NotHeldError, match="does not list b"):
-        packed_in(files, "b")
+    files = assemble([pack_plant(entry(name, broker_ca=b"root")) for name in ("a", "b")], {}, generation=1)
+    assert packed_in({**files, "plant-a.json.gz": b"rubbish"}).keys() == {"b"}
+    assert not packed_in({**files, "authorities.json.gz": b"rubbish"})
+    assert not packed_in({MANIFEST: files[MANIFEST]})
     with pytest.raises(BundleUnreadableError):
-        packed_in({}, "a")
+        packed_in({})
 
 
 def test_lost_credentials_are_found_in_a_bundle() -> None:
     item = entry("a", tls_key=b"key", tls_certificate=b"certificate", broker_ca=b"root")
     files = pack([item, entry("b")], {}, generation=1)
     assert credentials_in(files, "a", plant_id=item.plant.spec.plant_id) == item.credentials
+
+
+def test_credentials_that_are_not_there_whole_are_not_given() -> None:
+    files = packed("a", "b")
+    for name, there in (("c", files), ("a", {**files, "plant-a.json.gz": b"rubbish"})):
+        with pytest.raises(NotHeldError, match=name):
+            credentials_in(there, name, plant_id=plant("a").spec.plant_id)
 
 
 def test_credentials_of_another_plant_of_the_same_name_are_not_given() -> None:

@@ -92,11 +92,11 @@ def _chosen(documents: Documents, only: str | None, devices: list[str]) -> Chose
 
     Pools and Secrets do not matter here: what is wrong with them keeps nobody from reading a PLC.
     """
+    from datetime import UTC, datetime
+
     from voke_api.problems import Severity, has_errors
-    from voke_api.resolve import resolve
-    from voke_api.resources import GatewayPool
-    from voke_api.resources.pool import GatewayPoolSpec
     from voke_cli.check import problem_text
+    from voke_operator.plan.candidates import Surroundings, candidate
 
     known = {name for kind, name in documents.sources if kind == "Plant"}
     if only is not None and known and only not in known:
@@ -107,17 +107,16 @@ def _chosen(documents: Documents, only: str | None, devices: list[str]) -> Chose
         if problem.kind not in {"Secret", "GatewayPool"}
         and not (problem.kind == "Plant" and only not in {None, problem.name})
     ]
+    around = Surroundings(profiles=documents.profiles, pools=None, secrets=None)
     chosen: Chosen = []
     for plant in documents.plants:
         if only not in {None, plant.metadata.name}:
             continue
-        pool = GatewayPool.model_validate(
-            {"metadata": {"name": plant.spec.pool}, "spec": GatewayPoolSpec().model_dump()}
-        )
-        resolved, found = resolve(plant, documents.profiles, pool)
-        problems += [documents.locate(each) for each in found if each.severity is Severity.ERROR]
-        if resolved is not None:
-            chosen.append((resolved, frozenset(devices) & {d.external_id for d in resolved.devices}))
+        found = candidate(plant, around, now=datetime.now(UTC))
+        problems += [documents.locate(each) for each in found.problems if each.severity is Severity.ERROR]
+        if found.resolved is not None:
+            there = {device.external_id for device in found.resolved.devices}
+            chosen.append((found.resolved, frozenset(devices) & there))
     for problem in problems:
         typer.echo(problem_text(_explained(problem)), err=True)
     if has_errors(problems):

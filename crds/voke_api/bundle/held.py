@@ -6,14 +6,12 @@ After a restart a writer asks what a bundle was made from, and takes from it wha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from voke_api.bundle.form import (
     MANIFEST,
-    BundleUnreadableError,
     Reader,
     plant_file,
     read_credentials,
@@ -23,9 +21,12 @@ from voke_api.bundle.model import Leaving
 from voke_api.bundle.write import PackedPlant
 from voke_api.resolved import PlantCredentials
 
+_BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What is raised by a file of another shape."""
+
 
 class NotHeldError(LookupError):
-    """The bundle does not hold this of that plant, or not whole."""
+    """The bundle does not hold the credentials of that plant, or not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +74,40 @@ def contents(files: Mapping[str, bytes]) -> Contents:
     )
 
 
-def packed_in(files: Mapping[str, bytes], name: str) -> PackedPlant:
-    """The plant of that name as it was packed, to be put into another bundle.
+def packed_in(files: Mapping[str, bytes], only: Collection[str] | None = None) -> dict[str, PackedPlant]:
+    """Plants as they were packed, by name, to be put into another bundle; those that are not whole are left out.
+
+    Args:
+        files: The bundle.
+        only: Names that are wanted; None: all.
 
     Raises:
-        NotHeldError: its file, or an authority that it needs, is not there as the manifest says.
         BundleUnreadableError: as :func:`contents`.
     """
-    held = contents(files).plants.get(name)
-    with _reading(files, name) as read:
-        document = read(plant_file(name))
-        devices = document["plant"]["spec"]["devices"]
-        authority = document["credentials"].get("brokerCa")
-        return PackedPlant(
-            name=name,
-            plant_id=str(document["plant"]["spec"]["plantId"]),
-            content=read.content(plant_file(name)),
-            digest="" if held is None else held.digest,
-            profiles=frozenset(device["profile"] for device in devices if "profile" in device),
-            authority=None if authority is None else read.authority(authority),
-            inputs="" if held is None else held.inputs,
-        )
+    manifest, _, names = read_manifest(files)
+    held, read = contents(files).plants, Reader(files, manifest)
+    found = {}
+    for name in names:
+        if only is None or name in only:
+            try:
+                found[name] = _packed(name, held[name], read)
+            except _BROKEN:
+                continue
+    return found
+
+
+def _packed(name: str, held: HeldPlant, read: Reader) -> PackedPlant:
+    document = read(plant_file(name))
+    spec, authority = document["plant"]["spec"], document["credentials"].get("brokerCa")
+    return PackedPlant(
+        name=name,
+        plant_id=str(spec["plantId"]),
+        content=read.content(plant_file(name)),
+        digest=held.digest,
+        profiles=frozenset(device["profile"] for device in spec["devices"] if "profile" in device),
+        authority=None if authority is None else read.authority(authority),
+        inputs=held.inputs,
+    )
 
 
 def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:
@@ -103,12 +117,18 @@ def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> P
         NotHeldError: the bundle does not hold them whole, or what it holds is another plant's.
         BundleUnreadableError: as :func:`contents`.
     """
-    with _reading(files, name) as read:
+    manifest, _, names = read_manifest(files)
+    if name not in names:
+        raise NotHeldError(f"{MANIFEST} does not list {name}")
+    read = Reader(files, manifest)
+    try:
         document = read(plant_file(name))
-        found = document["plant"]["spec"]["plantId"]
-        if found != plant_id:
-            raise NotHeldError(f"the bundle holds plant {found} under the name {name}, not {plant_id}")
-        return read_credentials(document["credentials"], read)
+        found, credentials = document["plant"]["spec"]["plantId"], document["credentials"]
+        if found == plant_id:
+            return read_credentials(credentials, read)
+    except _BROKEN:
+        raise NotHeldError(f"what the bundle holds of {name} cannot be read") from None
+    raise NotHeldError(f"the bundle holds plant {found} under the name {name}, not {plant_id}")
 
 
 def says_the_same(manifest: bytes, other: bytes) -> bool:
@@ -126,19 +146,6 @@ def _meaning(manifest: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return {**content, "generation": None, "inputs": None} if isinstance(content, dict) else None
-
-
-@contextmanager
-def _reading(files: Mapping[str, bytes], name: str) -> Iterator[Reader]:
-    manifest, _, names = read_manifest(files)
-    if name not in names:
-        raise NotHeldError(f"{MANIFEST} does not list {name}")
-    try:
-        yield Reader(files, manifest)
-    except (BundleUnreadableError, NotHeldError):
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise NotHeldError(f"what the bundle holds of {name} cannot be read") from None
 
 
 def _leaving(entries: object) -> Iterator[Leaving]:

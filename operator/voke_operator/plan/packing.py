@@ -97,11 +97,11 @@ def limits_of(pool: GatewayPoolSpec) -> Limits:
     )
 
 
-def weigh(plant: ResolvedPlant, packed: PackedPlant, profile_sizes: Mapping[str, int]) -> Weight:
+def weigh(plant: ResolvedPlant | None, packed: PackedPlant, profile_sizes: Mapping[str, int]) -> Weight:
     """The weight of a plant.
 
     Args:
-        plant: What a gateway is to do for it.
+        plant: What a gateway is to do for it; None: that is not known, so its requests do not count.
         packed: Its file.
         profile_sizes: What each profile adds to a bundle, by name (:func:`voke_api.bundle.profile_size`).
     """
@@ -109,7 +109,7 @@ def weigh(plant: ResolvedPlant, packed: PackedPlant, profile_sizes: Mapping[str,
     if packed.authority is not None:
         parts.add((f"authority {sha256(packed.authority).hexdigest()}", len(packed.authority)))
     return Weight(
-        millirequests=ceil(1000 * sum(requests_per_second(plant).values())),
+        millirequests=0 if plant is None else ceil(1000 * sum(requests_per_second(plant).values())),
         bytes=packed.size,
         parts=frozenset(parts),
     )

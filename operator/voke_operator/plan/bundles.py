@@ -1,0 +1,141 @@
+"""From packed plants to the bundle of one shard, at the price of what has changed.
+
+What does not fit costs only the plants that grew: they stay as they were in the bundle before, with a note
+that says why, the largest growth first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from voke_api.bundle import (
+    FORMATS,
+    MANIFEST,
+    BundleTooLargeError,
+    BundleUnreadableError,
+    Contents,
+    Leaving,
+    PackedPlant,
+    assemble,
+    contents,
+    packed_in,
+    says_the_same,
+)
+from voke_api.resources import DeviceProfile
+from voke_api.resources.common import listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardBundle:
+    """What a shard's Secret is to hold."""
+
+    files: Mapping[str, bytes] = field(repr=False)
+    """By name. They hold keys."""
+    generation: int
+    changed: bool
+    """Whether it says anything else than the one before."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Plants that are not what their newest version says, by name, and why."""
+    full: str = ""
+    """Why the bundle could not be changed at all, for people; empty if it could."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(map(len, self.files.values()))
+
+
+def shard_bundle(
+    plants: Iterable[PackedPlant],
+    profiles: Mapping[str, DeviceProfile],
+    before: Mapping[str, bytes] | None,
+    *,
+    leaving: Iterable[Leaving] = (),
+    notes: Mapping[str, str] | None = None,
+    applied: int = 0,
+) -> ShardBundle:
+    """The bundle of a shard.
+
+    Args:
+        plants: What it is to hold.
+        profiles: All there are, by name.
+        before: Its files as they are; None: there is none.
+        leaving: What it has to note as leaving.
+        notes: Plants whose newest version could not be used, and why.
+        applied: Generation that the gateway says it has applied. A new bundle's is always higher, even if
+            the one before is lost.
+    """
+    held = _held(before)
+    leaving, notes = tuple(leaving), dict(notes or {})
+    generation = 1 + max(applied, 0 if held is None else held.generation)
+    wanted = {plant.name: plant for plant in plants}
+    grown: list[PackedPlant] | None = None
+    while True:
+        try:
+            files = assemble(wanted.values(), profiles, generation=generation, notes=notes, leaving=leaving)
+            break
+        except BundleTooLargeError as error:
+            if grown is None:
+                grown = _grown(wanted, before) if before is not None and held is not None else []
+            if not grown:
+                full = f"{error}; move plants to another pool, or make them smaller"
+                kept = before if before is not None and held is not None else {}
+                return ShardBundle(
+                    files=kept, generation=generation - 1, changed=False, notes=notes, full=full
+                )
+            old = grown.pop()
+            wanted[old.name] = old
+            notes[old.name] = f"its newest version does not fit: {error}"
+    if before is not None and held is not None and says_the_same(before[MANIFEST], files[MANIFEST]):
+        whole = all(before.get(name) == content for name, content in files.items() if name != MANIFEST)
+        if whole and before.keys() == files.keys():
+            return ShardBundle(files=before, generation=held.generation, changed=False, notes=notes)
+    return ShardBundle(files=files, generation=generation, changed=True, notes=notes)
+
+
+def inputs_of(*, uid: str, generation: int, versions: Mapping[str, str]) -> str:
+    """What a plant's file is made from, in a few characters; the same again, and so is the file.
+
+    Args:
+        uid: Of the Plant.
+        generation: Of the Plant.
+        versions: By name of every other object that it is made from: uid and generation, or resource version.
+    """
+    document = [FORMATS[-1], uid, generation, sorted(versions.items())]
+    return sha256(json.dumps(document).encode()).hexdigest()[:32]
+
+
+def changes(before: Mapping[str, bytes] | None, files: Mapping[str, bytes]) -> str:
+    """What a bundle changes, for people."""
+    held, now = _held(before), contents(files)
+    old = {} if held is None else held.plants
+    parts = {
+        "adds": now.plants.keys() - old.keys(),
+        "changes": {
+            name for name in now.plants.keys() & old.keys() if now.plants[name].digest != old[name].digest
+        },
+        "drops": old.keys() - now.plants.keys(),
+    }
+    said = [f"{what} {listed(sorted(which))}" for what, which in parts.items() if which]
+    return "; ".join(said) or "changes profiles, certificates or notes"
+
+
+def _held(files: Mapping[str, bytes] | None) -> Contents | None:
+    try:
+        return None if files is None else contents(files)
+    except BundleUnreadableError:
+        return None
+
+
+def _grown(wanted: Mapping[str, PackedPlant], before: Mapping[str, bytes]) -> list[PackedPlant]:
+    """Plants that have grown since the bundle before, as they are in it, the largest growth last."""
+    held = packed_in(before, wanted.keys())
+    growth = {
+        name: wanted[name].size - old.size
+        for name, old in held.items()
+        if old.plant_id == wanted[name].plant_id and old.size < wanted[name].size
+    }
+    return [held[name] for name in sorted(growth, key=lambda name: (growth[name], name))]
