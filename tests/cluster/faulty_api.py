@@ -222,7 +222,7 @@ def _refusal(fault: Fault) -> web.Response:
 @contextlib.asynccontextmanager
 async def running(plane: ControlPlane, directory: Path) -> AsyncIterator[FaultyApi]:
     """A proxy before ``plane`` without faults yet; ``directory`` takes its files."""
-    authority = Authority("faulty")
+    authority = Authority("authority of the faulty")
     leaf = authority.issue("faulty", hosts=("127.0.0.1",))
     (directory / "faulty.pem").write_bytes(leaf.certificate + leaf.key)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

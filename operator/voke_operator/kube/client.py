@@ -158,7 +158,14 @@ class Client:
     their own ``metadata.name`` and ``metadata.namespace``, and for ``apply`` also ``apiVersion`` and ``kind``.
     """
 
-    def __init__(self, configuration: Configuration, *, observe: Observe = lambda *_: None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        observe: Observe = lambda *_: None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> None:
+        self._timeout = timeout
         self.configuration = configuration
         """How the server is reached."""
         self._api: Any = ApiClient(configuration)  # its HTTP half has no types
@@ -254,7 +261,7 @@ class Client:
         with _typed(request):
             try:
                 response = await self._send(
-                    request, query=query, accept=accept, timeout=seconds + REQUEST_TIMEOUT
+                    request, query=query, accept=accept, longest=seconds + self._timeout
                 )
                 code = response.status
             finally:
@@ -406,7 +413,7 @@ class Client:
         body: Object | None = None,
         accept: str = _JSON,
         content: str = _JSON,
-        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 – aiohttp's own, which covers connecting and reading
+        longest: float | None = None,
     ) -> aiohttp.ClientResponse:
         api = self._watches if request.verb == "watch" else self._api
         headers = {"Accept": accept, "Content-Type": content, "User-Agent": FIELD_MANAGER}
@@ -419,7 +426,9 @@ class Client:
                 api.configuration.host + request.path + (f"?{urlencode(query)}" if query else ""),
                 headers=headers,
                 body=body,
-                _request_timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT),
+                _request_timeout=aiohttp.ClientTimeout(
+                    total=longest or self._timeout, sock_connect=CONNECT_TIMEOUT
+                ),
             )
         finally:
             _asked.reset(asked)

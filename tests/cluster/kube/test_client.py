@@ -180,18 +180,17 @@ async def test_an_answer_is_typed_by_what_is_to_be_done(
     assert getattr(caught.value, "retry_after", None) == retry_after
 
 
-async def test_a_server_that_is_away_or_hangs_is_unavailable(
-    monkeypatch: pytest.MonkeyPatch, faulty: FaultyApi, unlucky: Client, namespace: str
-) -> None:
+async def test_a_server_that_is_away_or_hangs_is_unavailable(faulty: FaultyApi, namespace: str) -> None:
+    unlucky = Client(await from_kubeconfig(faulty.kubeconfig), timeout=0.3)
     async with faulty.away():
         with pytest.raises(errors.UnavailableError, match="ClientConnectorError"):
             await unlucky.get(SECRETS, namespace, "one")
-    monkeypatch.setattr("voke_operator.kube.client.REQUEST_TIMEOUT", 0.3)
     faulty.add(verb="get", delay=5)
     with pytest.raises(errors.UnavailableError, match="no answer in time"):
         await unlucky.get(SECRETS, namespace, "one")
     with pytest.raises(errors.NotFoundError):
         await unlucky.get(SECRETS, namespace, "one")
+    await unlucky.aclose()
 
 
 async def test_a_refused_secret_is_not_quoted(client: Client, namespace: str) -> None:
@@ -266,7 +265,7 @@ async def test_a_write_is_not_sent_when_the_fence_says_so_and_reads_are_not_fenc
 
 
 async def test_the_fence_is_asked_when_a_connection_is_there_not_when_one_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane, faulty: FaultyApi, namespace: str
+    faulty: FaultyApi, namespace: str
 ) -> None:
     configuration = await from_kubeconfig(faulty.kubeconfig)
     configuration.connection_pool_maxsize = 1
