@@ -74,8 +74,8 @@ def decide(
             return Refuse(problems=(Finding(reason=Reason.NAME_CONFLICT, message=claim),))
         secret = None
     case = _Case(plant, secret, recorded=recorded, copy=copy or {}, issuer=issuer, now=now)
-    settled = {name: case.settle(name) for name in needed}
-    problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+    settled: dict[Name, _Settled] = {name: case.settle(name) for name in needed}
+    problems = case.problems(settled)
     wanted = tuple(name for name, each in settled.items() if isinstance(each, _New))
     if wanted and not problems:
         made = fresh or {}
@@ -84,14 +84,14 @@ def decide(
         settled |= {
             name: case.accept(name, each, made) for name, each in settled.items() if isinstance(each, _New)
         }
-        problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+        problems = case.problems(settled)
     held = {name: each for name, each in settled.items() if isinstance(each, _Held)}
     target = _secret(plant, secret, held, case.retired)
     if secret is None and held:
         return Create(secret=target, restored=bool(case.recorded))
     if secret is not None and (changes := _changes(secret, target)):
         return Update(secret=target, changes=changes)
-    return Refuse(problems=problems) if problems else _settled(case, held, plant.spec.plant_id, now)
+    return Refuse(problems=problems) if problems else _at_rest(case, held, plant.spec.plant_id, now)
 
 
 def mint(
@@ -128,7 +128,7 @@ def mint(
     return made
 
 
-def _settled(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
+def _at_rest(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
     """What follows once the Secret is as it should be."""
     in_use = tuple(_in_use(name, held[name].key) for name in sorted(held))
     if in_use != tuple(case.recorded[name] for name in sorted(case.recorded)):
@@ -156,6 +156,16 @@ class _New:
     """A credential that has to be made."""
 
     retires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """A credential in force that is nowhere to be found."""
+
+    key_id: str
+
+
+_Settled = _Held | _New | _Lost | Finding
 
 
 class _Case:
@@ -186,7 +196,7 @@ class _Case:
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
         self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
 
-    def settle(self, name: Name) -> _Held | _New | Finding:
+    def settle(self, name: Name) -> _Settled:
         """What there is of a credential, from the best source; or what has to be made; or why neither."""
         kept = self._ids.get(name)
         recorded = self.recorded[name].key_id if name in self.recorded else None
@@ -200,8 +210,27 @@ class _Case:
         sources = (self._own, self._copy, *self._roots)
         key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
         if key is None:
-            return self._lost(name, wanted)
+            return _Lost(key_id=wanted)
         return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
+
+    def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
+        """What keeps the plant from having its credentials; one command replaces all that is lost."""
+        metadata = self._plant.metadata
+        lost = [each.key_id for each in settled.values() if isinstance(each, _Lost)]
+        remedy = (
+            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl "
+            f"annotate plant -n {metadata.namespace} {metadata.name} --overwrite "
+            f"{names.REPLACE_ANNOTATION}={','.join(dict.fromkeys((*self._replace, *lost)))}"
+        )
+        found = []
+        for name, each in settled.items():
+            if isinstance(each, _Lost):
+                where = f"neither in the Secret {self._secret_name} nor in a gateway's bundle"
+                message = f"the {name} key {each.key_id} is {where}: {remedy}"
+                found.append(Finding(reason=Reason.KEY_LOST, message=message, credential=name))
+            elif isinstance(each, Finding):
+                found.append(each)
+        return tuple(found)
 
     def accept(self, name: Name, new: _New, made: Mapping[Name, Material]) -> _Held | Finding:
         """New material, if it is of any use.
@@ -266,16 +295,6 @@ class _Case:
             return replace(self._issuer, credential="mtls")
         message = "there is no CA to issue a client certificate: give the operator one"
         return Finding(reason=Reason.ISSUER_UNUSABLE, message=message, credential="mtls")
-
-    def _lost(self, name: Name, key_id: str) -> Finding:
-        metadata = self._plant.metadata
-        return Finding(
-            reason=Reason.KEY_LOST,
-            credential=name,
-            message=f"the {name} key {key_id} is neither in the Secret {self._secret_name} nor in a gateway's bundle: "
-            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: "
-            f"kubectl annotate plant -n {metadata.namespace} {metadata.name} {names.REPLACE_ANNOTATION}={key_id}",
-        )
 
     @property
     def _secret_name(self) -> str:

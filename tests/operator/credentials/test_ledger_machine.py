@@ -66,8 +66,10 @@ class Credentials(RuleBasedStateMachine):
         self.operators: list[Operator] = []
         self.backups: list[Secret] = []
         self.asked: set[str] = set()
-        self.in_force: dict[str, tuple[str, Material]] = {}
-        """Of the Plant that is there: what its gateway was given last, by credential."""
+        self.leaves: dict[str, x509.Certificate] = {}
+        """All that were ever made, by id."""
+        self.in_force: dict[str, str] = {}
+        """Of the Plant that is there: id of what its gateway was given last, by credential."""
         self.retained = False
         """Whether a Plant with the policy Retain has gone, and left its Secret without an owner."""
 
@@ -274,37 +276,40 @@ class Credentials(RuleBasedStateMachine):
         plant, secret, bundle = self.server.plant, self.server.secret, self.server.bundle
         before = {} if plant is None else {name: self._there(name) for name in plant.recorded}
         operator.act()
-        if secret is not None and plant is not None and self._foreign(secret):
+        self._remember(operator.fresh.get("mtls"))
+        if plant is not None and secret is not None and self._foreign(secret):
             assert self.server.secret is secret, "a stranger's Secret was touched"
         if plant is not None:
+            assert self.server.plant is not None
             for name, key_id in plant.recorded.items():
-                kept = key_id in self._there(name) or key_id not in before[name]
-                assert kept or self._may_go(name, key_id, secret, bundle.held), f"{name} {key_id} is gone"
+                there = key_id in self._there(name) or key_id not in before[name]
+                assert there or self._may_go(name, key_id), f"{name} {key_id} is gone"
+                now = self.server.plant.recorded.get(name, key_id)
+                assert now == key_id or self._may_go(name, key_id), (
+                    f"{now} is recorded instead of {name} {key_id}"
+                )
         if self.server.bundle.version != bundle.version:
             self._put_into_force(self.server.bundle.held or {})
 
-    def _may_go(self, name: str, key_id: str, secret: Secret | None, held: Material | None) -> bool:
-        return key_id in self.asked or any(
-            self._due(name, key_id, each) for each in (secret and secret.data, held)
-        )
+    def _remember(self, made: Material | None) -> None:
+        if made is not None:
+            leaf = x509.load_pem_x509_certificate(made[material.TLS_CERTIFICATE])
+            self.leaves[f"{leaf.serial_number:x}"] = leaf
 
-    def _due(self, name: str, key_id: str, files: Any) -> bool:
-        if name != "mtls" or not files or ids(files).get("mtls") != key_id:
-            return False
-        leaf = x509.load_pem_x509_certificate(files[material.TLS_CERTIFICATE])
-        return (
-            renew_at(leaf, PLANT_ID) <= self.server.now or renew_at(leaf, OTHER_PLANT_ID) <= self.server.now
-        )
+    def _may_go(self, name: str, key_id: str) -> bool:
+        """Whether a person has asked for it, or a certificate is due."""
+        return key_id in self.asked or (name == "mtls" and self._due(self.leaves[key_id]))
+
+    def _due(self, leaf: x509.Certificate) -> bool:
+        return any(renew_at(leaf, plant_id) <= self.server.now for plant_id in (PLANT_ID, OTHER_PLANT_ID))
 
     def _put_into_force(self, held: Material) -> None:
         assert self.server.plant is not None, "a plant that is gone was put into a bundle"
         for name, key_id in ids(held).items():
             assert self.server.plant.recorded.get(name) == key_id, f"{name} {key_id} is in force, unrecorded"
-            if name in self.in_force:
-                before, files = self.in_force[name]
-                changed = before != key_id
-                assert not changed or self._may_go(name, before, None, files), f"{name} changed unasked"
-            self.in_force[name] = (key_id, held)
+            before = self.in_force.get(name, key_id)
+            assert before == key_id or self._may_go(name, before), f"{name} changed unasked"
+            self.in_force[name] = key_id
 
     def _nothing_is_shown(self, operator: Operator) -> None:
         shown = f"{operator.about_to!r} {operator.about_to}"
