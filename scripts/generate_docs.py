@@ -1,4 +1,4 @@
-"""Writes the references that are generated: docs/reference.md from the types, docs/cli.md from the commands.
+"""Writes the references that are generated: of the types, of the commands and of the conditions.
 
 ``make docs`` runs it; a test fails when the committed files are not what it writes.
 """
@@ -21,10 +21,22 @@ from pydantic_core import PydanticUndefined
 
 from voke_api.resources import common
 from voke_api.resources.common import Metadata, format_duration, parse_duration
+from voke_api.resources.observed import PLANT_CONDITIONS
 from voke_api.resources.plant import Plant
 from voke_api.resources.pool import GatewayPool
 from voke_api.resources.profile import DeviceProfile
 from voke_cli.main import app
+from voke_operator.status.damping import INTERVAL, LASTING, REWORDING
+from voke_operator.status.reasons import (
+    CLOUD_CONNECTED,
+    CLOUD_REACHABLE,
+    CREDENTIALS_READY,
+    DEVICES_REACHABLE,
+    GATEWAY_READY,
+    READY,
+    REGISTERED,
+    Reason,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 KINDS = (Plant, DeviceProfile, GatewayPool)
@@ -289,7 +301,66 @@ def _shown_default(shown: Any, default: Any) -> str:
     return f"`{default.value if isinstance(default, Enum) else default}`"
 
 
-GENERATED: dict[str, Callable[[], str]] = {"reference.md": reference, "cli.md": commands}
+# -- the conditions
+
+
+CONDITIONS = {
+    READY: (
+        "Of a Plant: its credentials are ready, its gateway runs it, its session with Voke is up, and at least one "
+        "device is read. Its message is that of the part that has to be mended first, and its reason that of the same "
+        "part. Of a GatewayPool: its gateways answer, and Voke can be reached."
+    ),
+    CREDENTIALS_READY: "Of a Plant: all keys and certificates that it needs are there.",
+    REGISTERED: "Of a Plant: Voke knows its keys. Not a part of `Ready`, which only mentions it.",
+    GATEWAY_READY: "Of a Plant: a gateway runs its newest version.",
+    CLOUD_CONNECTED: "Of a Plant: its session with Voke is up, and what it sends is taken.",
+    DEVICES_REACHABLE: "Of a Plant: all devices are read, but for those that may be silent (`expectOffline`).",
+    CLOUD_REACHABLE: "Of a GatewayPool: at least one of its Plants gets through to Voke.",
+}
+"""What each type means."""
+
+
+def conditions() -> str:
+    """docs/conditions.md."""
+    parts = [
+        NOT_EDITED,
+        "# Conditions of Plants and GatewayPools\n",
+        (
+            "`kubectl get plants` shows the status and the reason of `Ready`, `kubectl describe plant NAME` all messages. "
+            "Each message says what is wrong and what to do first; reasons are stable words, for scripts and alerts.\n"
+        ),
+        (
+            f"What gets better is written at once, what gets worse after {LASTING:g} seconds; an object is written at "
+            f"most every {INTERVAL:g} seconds, and other words for the same state at most every {REWORDING:g}. While "
+            "none of a pool's Plants gets through to Voke, the pool says so, and the conditions of its Plants stay as "
+            "they were. Live values are in `kubectl voke status` and in the metrics.\n"
+        ),
+        (
+            "`observedGeneration` of a condition is the version of the Plant that it speaks of: `kubectl wait "
+            "--for=condition=Ready plant/NAME` returns when the newest version runs.\n"
+        ),
+    ]
+    for type_, meaning in CONDITIONS.items():
+        parts += [f"## {type_}\n", f"{meaning}\n", "| Reason | Meaning | What to do |", "|---|---|---|"]
+        of_type = [reason for reason in Reason if reason.condition == type_]
+        parts += [f"| `{each}` | {each.meaning} | {each.remedy or '–'} |" for each in of_type]
+        parts.append("")
+    parts += [
+        "## Which reason Ready has\n",
+        "The first of these that applies:\n",
+        ", ".join(
+            f"`{reason}`" for reason in Reason if reason.remedy and reason.condition in PLANT_CONDITIONS
+        )
+        + ".",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "reference.md": reference,
+    "cli.md": commands,
+    "conditions.md": conditions,
+}
 """Files in docs/ and what writes them."""
 
 

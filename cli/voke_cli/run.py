@@ -63,10 +63,10 @@ def run(
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
     """
+    from voke_api.logs import configure
     from voke_gateway.drivers.claims import EndpointClaims
     from voke_gateway.drivers.registry import exclusive
     from voke_gateway.runtime.http import AddressInUseError, parse_address
-    from voke_gateway.runtime.logs import configure
     from voke_gateway.runtime.serve import Options, run_forever, serve
 
     try:

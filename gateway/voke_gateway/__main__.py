@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from voke_api.logs import configure
 from voke_gateway.runtime.http import AddressInUseError, parse_address
-from voke_gateway.runtime.logs import configure
 from voke_gateway.runtime.serve import Options, run_forever, serve
 
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from voke_api.logs import configure
 from voke_operator.kube.sources import Scope
 from voke_operator.plan.objects import Defaults
 from voke_operator.reconcile.engine import Settings
 from voke_operator.runtime.http import AddressInUseError
-from voke_operator.runtime.logs import configure
 from voke_operator.runtime.process import CannotStartError, Options, run
 
 

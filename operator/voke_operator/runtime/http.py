@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from aiohttp import web
 
 from voke_operator.runtime.metrics import CONTENT_TYPE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Check = Callable[[], str]
-"""Empty if all is well, else what is wrong, in one sentence."""
+Check = Callable[[], Iterable[str]]
+"""What is wrong, a sentence each; nothing if all is well."""
 
 
 class AddressInUseError(Exception):
@@ -60,7 +60,7 @@ class HttpServer:
 
 def _probe(checks: Sequence[Check]) -> Handler:
     async def answer(_request: web.Request) -> web.Response:
-        problems = [problem for check in checks if (problem := check())]
+        problems = [problem for check in checks for problem in check()]
         return web.Response(text="\n".join([*problems, ""]) or "ok\n", status=503 if problems else 200)
 
     return answer

@@ -117,7 +117,9 @@ class _Process:
         stack.push_async_callback(self._http.close)
         lag = asyncio.create_task(self._lag.run(), name="loop lag")
         stack.callback(lag.cancel)
-        log.info("operator started", version=VERSION, http=f"{self._options.http_host}:{port}", pid=os.getpid())
+        log.info(
+            "operator started", version=VERSION, http=f"{self._options.http_host}:{port}", pid=os.getpid()
+        )
 
     def observe(self, verb: str, kind: str, code: str, seconds: float) -> None:
         """A request to the API server has ended."""
@@ -131,13 +133,16 @@ class _Process:
         """
         settings, random = self._options.settings, SystemRandom()
         await _preflight(client, self._options)
-        async with Lease(
-            client,
-            namespace=settings.namespace,
-            identity=self._identity,
-            random=random,
-            name=self._options.lease,
-        ) as lease, HttpFetch() as fetch:
+        async with (
+            Lease(
+                client,
+                namespace=settings.namespace,
+                identity=self._identity,
+                random=random,
+                name=self._options.lease,
+            ) as lease,
+            HttpFetch() as fetch,
+        ):
             self._lease = lease
             self._engine = engine = Engine(
                 client.fenced(lease.check),

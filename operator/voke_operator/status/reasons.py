@@ -341,7 +341,11 @@ class Reason(StrEnum):
         ),
         "Check network and Voke; gateways keep what they read and send it later.",
     )
-    NO_PLANTS = ("NoPlants", CLOUD_REACHABLE, "No plant of the pool is running, so nobody has tried.")
+    NO_PLANTS = (
+        "NoPlants",
+        CLOUD_REACHABLE,
+        "No plant of the pool is running, or something of its own keeps each of them out.",
+    )
     REACHABLE = ("Reachable", CLOUD_REACHABLE, "Plants of the pool get through to Voke.")
 
 

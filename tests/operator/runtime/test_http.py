@@ -27,19 +27,20 @@ async def answer(url: str, method: str = "GET") -> tuple[int, str]:
 
 
 async def test_all_is_well() -> None:
-    async with serving(healthy=(str,), ready=(str, str)) as url:
+    async with serving(healthy=(tuple,), ready=(tuple, tuple)) as url:
         assert await answer(f"{url}/healthz") == (200, "ok\n")
         assert await answer(f"{url}/readyz") == (200, "ok\n")
         assert await answer(f"{url}/metrics") == (200, "voke_operator_leader 1.0\n")
 
 
 async def test_a_probe_says_everything_that_is_wrong() -> None:
-    late = lambda: "the event loop is 12.0 s late"  # noqa: E731
-    silent = lambda: "the watch of plants has been silent for 300 s"  # noqa: E731
-    async with serving(healthy=(late, str, silent), ready=(str,)) as url:
+    def late() -> list[str]:
+        return ["the event loop was late by 12.0 s", "the watch of plants has been silent for 300 s"]
+
+    async with serving(healthy=(tuple, late), ready=(tuple,)) as url:
         assert await answer(f"{url}/healthz") == (
             503,
-            "the event loop is 12.0 s late\nthe watch of plants has been silent for 300 s\n",
+            "the event loop was late by 12.0 s\nthe watch of plants has been silent for 300 s\n",
         )
         assert (await answer(f"{url}/readyz"))[0] == 200
 
