@@ -2,7 +2,8 @@
 
 ``inverter`` serves one inverter over Modbus TCP. ``voke DIRECTORY`` runs a broker and a judge, writes how to
 reach them into DIRECTORY/pool.yaml, and registers the plants whose exported credentials appear in
-DIRECTORY/plants/<plant id>. Both run until Ctrl-C or SIGTERM.
+DIRECTORY/plants/<plant id>; certificate requests among them come back signed, as DIRECTORY/signed/<plant id>.crt.
+Both run until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from voke_sim.voke.judge import Verdict
 DEFAULT_PORT = 15020
 _STEP = 0.2
 _LOOK = 0.3
-_MTLS = frozenset({"hmac.key", "ca.crt", "ca.crl"})
+_MTLS = frozenset({"hmac.key", "ca.crt", "ca.crl", "tls.csr"})
 _JWT = frozenset({"hmac.key", "jwt-public.der"})
 
 
@@ -63,9 +64,7 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
         plants = directory / "plants"
         plants.mkdir(mode=0o700, parents=True, exist_ok=True)
         pool = directory / "pool.yaml"
-        part = pool.with_suffix(".part")
-        part.write_text(pool_document(voke))
-        part.replace(pool)
+        _write(pool, pool_document(voke).encode())
         sys.stderr.write(f"Voke is up: {pool} says where; export credentials to {plants}/<plant id>\n")
         seen: dict[str, object] = {}
         registered: dict[str, object] = {}
@@ -76,7 +75,7 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
                 seen[plant.name] = present
                 if settled and registered.get(plant.name) != present:
                     registered[plant.name] = present
-                    await _register(voke, plant)
+                    await _register(voke, plant, directory / "signed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LOOK)
 
@@ -103,13 +102,16 @@ stringData:
 {indent(voke.ca_pem.decode(), "    ")}"""
 
 
-async def _register(voke: LocalVoke, plant: Path) -> None:
+async def _register(voke: LocalVoke, plant: Path, signed: Path) -> None:
     held = {path.name: path.read_bytes() for path in _files(plant) if path.name in _MTLS | _JWT}
     try:
         if held.keys() >= _MTLS:
+            hmac_key = held["hmac.key"]
             await voke.register_mtls(
-                plant.name, hmac_key=held["hmac.key"], ca_pem=held["ca.crt"], crl_pem=held["ca.crl"]
+                plant.name, hmac_key=hmac_key, ca_pem=held["ca.crt"], crl_pem=held["ca.crl"]
             )
+            certificate = await voke.register_mtls(plant.name, hmac_key=hmac_key, csr_pem=held["tls.csr"])
+            _write(signed / f"{plant.name}.crt", certificate or b"")
         elif held.keys() >= _JWT:
             await voke.register_jwt(
                 plant.name, hmac_key=held["hmac.key"], public_key_der=held["jwt-public.der"]
@@ -120,6 +122,14 @@ async def _register(voke: LocalVoke, plant: Path) -> None:
         sys.stderr.write(f"{plant.name} cannot be registered: {error}\n")
         return
     sys.stderr.write(f"{plant.name} is registered\n")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: somebody is waiting for it."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    part.replace(path)
 
 
 def _files(plant: Path) -> list[Path]:
