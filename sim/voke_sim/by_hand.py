@@ -21,6 +21,7 @@ from voke_sim.plc.models import inverter_map
 from voke_sim.plc.physics import HOUR, Inverter, Sun
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import CertificateError, LocalVoke
+from voke_sim.voke.files import write_private
 from voke_sim.voke.judge import Verdict
 
 DEFAULT_PORT = 15020
@@ -61,10 +62,11 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
     """
     async with LocalVoke.start(directory / "broker") as voke:
         voke.ingest.on_judged = _say
-        plants = directory / "plants"
-        plants.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plants, signed = directory / "plants", directory / "signed"
+        for made in (plants, signed):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         pool = directory / "pool.yaml"
-        _write(pool, pool_document(voke).encode())
+        write_private(pool, pool_document(voke))
         sys.stderr.write(f"Voke is up: {pool} says where; export credentials to {plants}/<plant id>\n")
         seen: dict[str, object] = {}
         registered: dict[str, object] = {}
@@ -75,7 +77,7 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
                 seen[plant.name] = present
                 if settled and registered.get(plant.name) != present:
                     registered[plant.name] = present
-                    await _register(voke, plant, directory / "signed")
+                    await _register(voke, plant, signed)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LOOK)
 
@@ -111,7 +113,7 @@ async def _register(voke: LocalVoke, plant: Path, signed: Path) -> None:
                 plant.name, hmac_key=hmac_key, ca_pem=held["ca.crt"], crl_pem=held["ca.crl"]
             )
             certificate = await voke.register_mtls(plant.name, hmac_key=hmac_key, csr_pem=held["tls.csr"])
-            _write(signed / f"{plant.name}.crt", certificate or b"")
+            write_private(signed / f"{plant.name}.crt", certificate or b"")
         elif held.keys() >= _JWT:
             await voke.register_jwt(
                 plant.name, hmac_key=held["hmac.key"], public_key_der=held["jwt-public.der"]
@@ -122,14 +124,6 @@ async def _register(voke: LocalVoke, plant: Path, signed: Path) -> None:
         sys.stderr.write(f"{plant.name} cannot be registered: {error}\n")
         return
     sys.stderr.write(f"{plant.name} is registered\n")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: somebody is waiting for it."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _files(plant: Path) -> list[Path]:
