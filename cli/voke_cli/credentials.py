@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from voke_cli.private_file import write_private
 
 if TYPE_CHECKING:  # key material takes longer to import than the rest of the command line
     from voke_cli.state import KnownPlant, State
@@ -77,11 +78,7 @@ def write(registration: Registration, directory: Path) -> None:
     """Write the files, each readable by its owner only; existing ones are replaced."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in registration.files.items():
-        path = directory / name
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        write_private(directory / name, content)
 
 
 def _list(known: list[KnownPlant], *, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 ``inverter`` serves one inverter over Modbus TCP. ``voke DIRECTORY`` runs a broker and a judge, writes how to
 reach them into DIRECTORY/pool.yaml, and registers the plants whose exported credentials appear in
-DIRECTORY/plants/<plant id>. Both run until Ctrl-C or SIGTERM.
+DIRECTORY/plants/<plant id>; certificate requests among them come back signed, as DIRECTORY/signed/<plant id>.crt.
+Both run until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from voke_sim.plc.models import inverter_map
 from voke_sim.plc.physics import HOUR, Inverter, Sun
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import CertificateError, LocalVoke
+from voke_sim.voke.files import write_private
 from voke_sim.voke.judge import Verdict
 
 DEFAULT_PORT = 15020
 _STEP = 0.2
 _LOOK = 0.3
-_MTLS = frozenset({"hmac.key", "ca.crt", "ca.crl"})
+_MTLS = frozenset({"hmac.key", "ca.crt", "ca.crl", "tls.csr"})
 _JWT = frozenset({"hmac.key", "jwt-public.der"})
 
 
@@ -60,12 +62,11 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
     """
     async with LocalVoke.start(directory / "broker") as voke:
         voke.ingest.on_judged = _say
-        plants = directory / "plants"
-        plants.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plants, signed = directory / "plants", directory / "signed"
+        for made in (plants, signed):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         pool = directory / "pool.yaml"
-        part = pool.with_suffix(".part")
-        part.write_text(pool_document(voke))
-        part.replace(pool)
+        write_private(pool, pool_document(voke))
         sys.stderr.write(f"Voke is up: {pool} says where; export credentials to {plants}/<plant id>\n")
         seen: dict[str, object] = {}
         registered: dict[str, object] = {}
@@ -76,7 +77,7 @@ async def serve_voke(directory: Path, *, ended: asyncio.Event) -> None:
                 seen[plant.name] = present
                 if settled and registered.get(plant.name) != present:
                     registered[plant.name] = present
-                    await _register(voke, plant)
+                    await _register(voke, plant, signed)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LOOK)
 
@@ -103,13 +104,16 @@ stringData:
 {indent(voke.ca_pem.decode(), "    ")}"""
 
 
-async def _register(voke: LocalVoke, plant: Path) -> None:
+async def _register(voke: LocalVoke, plant: Path, signed: Path) -> None:
     held = {path.name: path.read_bytes() for path in _files(plant) if path.name in _MTLS | _JWT}
     try:
         if held.keys() >= _MTLS:
+            hmac_key = held["hmac.key"]
             await voke.register_mtls(
-                plant.name, hmac_key=held["hmac.key"], ca_pem=held["ca.crt"], crl_pem=held["ca.crl"]
+                plant.name, hmac_key=hmac_key, ca_pem=held["ca.crt"], crl_pem=held["ca.crl"]
             )
+            certificate = await voke.register_mtls(plant.name, hmac_key=hmac_key, csr_pem=held["tls.csr"])
+            write_private(signed / f"{plant.name}.crt", certificate or b"")
         elif held.keys() >= _JWT:
             await voke.register_jwt(
                 plant.name, hmac_key=held["hmac.key"], public_key_der=held["jwt-public.der"]

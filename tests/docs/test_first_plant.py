@@ -1,68 +1,24 @@
-"""The way of docs/first-plant.md, walked block by block in an empty directory."""
+"""The way of docs/first-plant.md, and that of docs/client-certificate.md, which goes on from there."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-from contextlib import suppress
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
+import yaml
+from cryptography import x509
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "first-plant.md"
-PORTS = ("15020", "9100")
+from tests.docs.walk import DOCS, blocks_of, walk
 
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+FIRST_PLANT = blocks_of("first-plant.md")
+CERTIFICATE = blocks_of("client-certificate.md")
 
 
 @pytest.mark.timeout(180)
 def test_the_snippets_lead_from_the_data_sheet_to_a_message_that_voke_takes(tmp_path: Path) -> None:
-    text = DOCUMENT.read_text()
-    for port in PORTS:
-        text = text.replace(port, free_port())
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    assert [kind for kind, _ in blocks].count("yaml") == 1
-    work = tmp_path / "work"
-    work.mkdir()
-    script = ["set -eo pipefail"]
-    for kind, content in blocks:
-        if kind == "yaml":
-            name = content.splitlines()[0].removeprefix("# ")
-            (work / name).write_text(content)
-        else:
-            assert kind == "sh", kind
-            first = content.splitlines()[0]
-            script += [f"echo '== {first}'", content]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "VOKE"))}
-    environment |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    log = tmp_path / "output.txt"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            ["bash", "-c", "\n".join(script)],
-            cwd=work,
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        process.wait(timeout=120)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"still busy:\n{log.read_text()[-5000:]}")
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    output = log.read_text()
-    print(output)
+    assert [kind for kind, _ in FIRST_PLANT].count("yaml") == 1
+    output = walk(FIRST_PLANT, tmp_path)
     assert "\n== tail" in output, output[-5000:]
     verdict = output[output.index("\n== tail") :]
     assert verdict.count(" ok ") == 6, output[-5000:]
@@ -72,5 +28,24 @@ def test_the_snippets_lead_from_the_data_sheet_to_a_message_that_voke_takes(tmp_
     assert not refused
 
 
+@pytest.mark.timeout(180)
+def test_a_certificate_that_voke_signed_is_given_back_as_a_secret_and_used(tmp_path: Path) -> None:
+    *begun, (_, stop) = FIRST_PLANT
+    assert stop.startswith("kill")
+    (line,) = [text for kind, text in CERTIFICATE if kind == "yaml"]
+    named = f"sed -i 's/^  auth: .*/&\\n{line.rstrip()}/' plant.yaml\n"
+    output = walk(
+        [*begun, *(("sh", named) if kind == "yaml" else (kind, text) for kind, text in CERTIFICATE)], tmp_path
+    )
+    assert "\n== kill $(jobs -p)" in output, output[-5000:]
+    checked = output[output.index("\n== voke check plant.yaml voke/pool.yaml first-mtls.yaml") :]
+    assert "0 errors, 0 warnings" in checked
+    secret = yaml.safe_load((tmp_path / "work" / "first-mtls.yaml").read_text())
+    certificate = x509.load_pem_x509_certificate(b64decode(secret["data"]["tls.crt"]))
+    assert "CN=CPI Root CA" in certificate.issuer.rfc4514_string()
+    assert 'event="session opened"' in (tmp_path / "work" / "run.log").read_text()
+    assert (tmp_path / "work" / "first-mtls.yaml").stat().st_mode & 0o077 == 0
+
+
 def test_the_document_stays_short() -> None:
-    assert len(DOCUMENT.read_text().splitlines()) < 140
+    assert len((DOCS / "first-plant.md").read_text().splitlines()) < 140

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.virtual_time import wall_clock
 from voke_gateway.protocol.canonical import canonical
-from voke_gateway.protocol.sign import verify_ack, verify_alarm, verify_telemetry
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.uplink.session import (
     Closed,
     CloseReason,
@@ -149,16 +149,16 @@ class SimulatedVoke:
         self.nonces[plant_id].add(n)
         if abs(wall_clock() - ts / 1000) > self.replay_window:
             self.faults.append(f"ts {ts} is outside the replay window")
-        key = self.keys[plant_id]
+        signer = Signer(plant_id, self.keys[plant_id])
         if suffix == "ack":
-            valid = verify_ack(plant_id, document["cmdId"], ts, document["st"], n, key, sig)
+            right = signer.ack(document["cmdId"], ts, document["st"], n)
         elif suffix == "alarm":
             ev, alarm_id, code, sev = (document[k] for k in ("ev", "alarmId", "code", "sev"))
-            valid = verify_alarm(plant_id, ts, n, ev, alarm_id, code, sev, key, sig)
+            right = signer.alarm(ts, n, ev, alarm_id, code, sev)
         else:
             body = canonical({k: v for k, v in document.items() if k not in {"ts", "n", "sig"}})
-            valid = verify_telemetry(plant_id, ts, n, body, key, sig)
-        if not valid:
+            right = signer.telemetry(ts, n, body)
+        if sig != right:
             self.faults.append(f"bad signature on {suffix} {document}")
 
 

@@ -7,7 +7,6 @@ by Voke. The HMAC keys are generated here and registered there.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from voke_api.resources import API_VERSION, Plant
 from voke_cli.credentials import describe
+from voke_cli.private_file import write_private
 from voke_cli.state import KnownPlant, State
 from voke_sim.demo import INTERVAL, Demo
 from voke_sim.plc.site import Site, profiles
@@ -84,10 +84,8 @@ def _secret(name: str, data: Mapping[str, str]) -> Json:
 def _write(path: Path, documents: list[Json]) -> None:
     """Write YAML that only its owner can read; an earlier demo's file is replaced."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yaml.dump_all(documents, file, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    write_private(path, text.encode())
 
 
 class _Dumper(yaml.SafeDumper):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from random import Random
+from typing import Final
 
 import structlog
 
-FIRST_DELAY = 1.0
-"""Seconds before the first restart; doubled each time."""
-LONGEST_DELAY = 60.0
-"""Seconds; a part that ran longer than this before it crashed starts again from the first delay."""
+from voke_gateway.backoff import Backoff, Pace
+
+_RESTART: Final = Pace(base=1.0, cap=60.0, floor=0.5)
+"""A part that ran longer than its cap before it crashed starts again from its base."""
 
 log = structlog.get_logger()
 
@@ -21,16 +22,15 @@ async def supervise(
 ) -> None:
     """Run ``part`` until it returns. After an exception it is run again, after a growing, jittered delay."""
     loop = asyncio.get_running_loop()
-    delay = FIRST_DELAY
+    backoff = Backoff(_RESTART, random)
     while True:
         started = loop.time()
         try:
             await part()
         except Exception:
-            if loop.time() - started > LONGEST_DELAY:
-                delay = FIRST_DELAY
-            wait = delay * random.uniform(0.5, 1.0)
-            delay = min(delay * 2, LONGEST_DELAY)
+            if loop.time() - started > _RESTART.cap:
+                backoff.reset()
+            wait = backoff.next()
             log.exception("crashed, will be restarted", part=name, plant=plant, restart_in=round(wait, 3))
             await asyncio.sleep(wait)
         else:

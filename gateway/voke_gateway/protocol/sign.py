@@ -1,8 +1,8 @@
 """Signatures: HMAC-SHA256 over parts joined with ``|``, in lowercase hex (protocol §4).
 
 A :class:`Signer` signs for one plant with the key schedule and the plant id, which comes first in every kind
-of message, worked out once. The functions take both each time. Signing raises ValueError for a part that
-contains ``|`` or is not Unicode; verifying never raises.
+of message, worked out once. Signing raises ValueError for a part that contains ``|`` or is not Unicode;
+verifying never raises.
 """
 
 # ruff: noqa: PLR0917 - the order of a signature's parts is the protocol's
@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from typing import Final, ParamSpec
-
-P = ParamSpec("P")
+from typing import Final
 
 _SEPARATOR: Final = "|"
 _ABSENT: Final = (b"", b"{}")
@@ -59,69 +56,16 @@ class Signer:
     def verifies_command(self, cmd_id: str, ts: int, type_: str, p: bytes | None, signature: object) -> bool:
         """Whether Voke signed this command. For an absent ``p`` (None) see :data:`_ABSENT`."""
         candidates = _ABSENT if p is None else (p,)
-        return any(_verify(signature, self.command, cmd_id, ts, type_, each) for each in candidates)
+        try:
+            expected = [self.command(cmd_id, ts, type_, each) for each in candidates]
+        except ValueError:
+            return False
+        return any(signatures_equal(each, signature) for each in expected)
 
     def _sign(self, rest: bytes) -> str:
         mac = self._fed.copy()
         mac.update(rest)
         return mac.hexdigest()
-
-
-def sign_telemetry(plant_id: str, ts: int, n: str, body: bytes, key: bytes) -> str:
-    """Sign ``deviceId | ts | n | canonical(body)``."""
-    return Signer(plant_id, key).telemetry(ts, n, body)
-
-
-def sign_command(plant_id: str, cmd_id: str, ts: int, type_: str, p: bytes, key: bytes) -> str:
-    """Sign ``deviceId | cmdId | ts | type | canonical(p)``."""
-    return Signer(plant_id, key).command(cmd_id, ts, type_, p)
-
-
-def sign_ack(plant_id: str, cmd_id: str, ts: int, st: str, n: str, key: bytes) -> str:
-    """Sign ``deviceId | cmdId | ts | st | n``."""
-    return Signer(plant_id, key).ack(cmd_id, ts, st, n)
-
-
-def sign_alarm(
-    plant_id: str, ts: int, n: str, ev: str, alarm_id: str, code: int, sev: int, key: bytes
-) -> str:
-    """Sign ``deviceId | ts | n | ev | alarmId | code | sev``."""
-    return Signer(plant_id, key).alarm(ts, n, ev, alarm_id, code, sev)
-
-
-def verify_telemetry(plant_id: str, ts: int, n: str, body: bytes, key: bytes, signature: object) -> bool:
-    """Whether ``signature`` is what :func:`sign_telemetry` makes."""
-    return _verify(signature, sign_telemetry, plant_id, ts, n, body, key)
-
-
-def verify_command(
-    plant_id: str, cmd_id: str, ts: int, type_: str, p: bytes | None, key: bytes, signature: object
-) -> bool:
-    """Whether ``signature`` is what :func:`sign_command` makes. For None as ``p`` see :data:`_ABSENT`."""
-    candidates = _ABSENT if p is None else (p,)
-    return any(
-        _verify(signature, sign_command, plant_id, cmd_id, ts, type_, each, key) for each in candidates
-    )
-
-
-def verify_ack(plant_id: str, cmd_id: str, ts: int, st: str, n: str, key: bytes, signature: object) -> bool:
-    """Whether ``signature`` is what :func:`sign_ack` makes."""
-    return _verify(signature, sign_ack, plant_id, cmd_id, ts, st, n, key)
-
-
-def verify_alarm(
-    plant_id: str,
-    ts: int,
-    n: str,
-    ev: str,
-    alarm_id: str,
-    code: int,
-    sev: int,
-    key: bytes,
-    signature: object,
-) -> bool:
-    """Whether ``signature`` is what :func:`sign_alarm` makes."""
-    return _verify(signature, sign_alarm, plant_id, ts, n, ev, alarm_id, code, sev, key)
 
 
 def signatures_equal(expected: str, given: object) -> bool:
@@ -135,11 +79,3 @@ def _parts(*parts: str | int) -> bytes:
     if text.count(_SEPARATOR) >= len(parts):
         raise ValueError(f"a signed part must not contain '|': {text!r}")
     return text.encode()
-
-
-def _verify(signature: object, sign: Callable[P, str], *parts: P.args, **named: P.kwargs) -> bool:
-    try:
-        expected = sign(*parts, **named)
-    except ValueError:
-        return False
-    return signatures_equal(expected, signature)

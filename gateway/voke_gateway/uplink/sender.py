@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 
 from voke_api.resolved import ResolvedPlant
+from voke_gateway.backoff import Pace
 from voke_gateway.clock import WallClock, milliseconds
 from voke_gateway.outbox.store import Entry, Kind, Store
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import GatewayStats, PlantStats
-from voke_gateway.uplink.backoff import Pace
 from voke_gateway.uplink.lanes import Lane, Lanes
 from voke_gateway.uplink.session import CloseReason, Session, SessionLostError, topic
 

@@ -16,11 +16,11 @@ from typing import Any, Final
 import structlog
 
 from voke_api.resolved import PlantCredentials, ResolvedPlant
+from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.clock import WallClock
 from voke_gateway.outbox.store import Store
 from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import GatewayStats, PlantStats
-from voke_gateway.uplink.backoff import Backoff, Pace
 from voke_gateway.uplink.identity import CLEAR_AFTER, IdentityWatch
 from voke_gateway.uplink.login import LoginPlan, make_login
 from voke_gateway.uplink.sender import Sender

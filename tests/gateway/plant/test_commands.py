@@ -21,7 +21,7 @@ from voke_gateway.outbox.store import Entry, Kind
 from voke_gateway.plant.command_journal import MemoryJournal
 from voke_gateway.plant.commands import Commands
 from voke_gateway.protocol.canonical import canonical
-from voke_gateway.protocol.sign import Signer, sign_command
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import PlantStats
 from voke_gateway.uplink.session import Inbound
 
@@ -93,7 +93,7 @@ class Site:
         if p is not None:
             message["p"] = p
             body = canonical(p)
-        message["sig"] = sign_command(PLANT_ID, cmd_id, ts, type_, body, KEY)
+        message["sig"] = Signer(PLANT_ID, KEY).command(cmd_id, ts, type_, body)
         payload = json.dumps({**message, **(changed or {})}).encode()
         self.commands.receive(Inbound("command", payload, lambda: self.acknowledged.append(cmd_id)))
         return cmd_id

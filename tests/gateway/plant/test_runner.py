@@ -19,7 +19,7 @@ from tests.support.virtual_time import EPOCH, run
 from voke_api.resolved import ResolvedPlant
 from voke_gateway.outbox.store import Kind
 from voke_gateway.protocol.envelope import iso_timestamp
-from voke_gateway.protocol.sign import sign_command
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.uplink.session import Login
 
 EVERY_SECOND = {"interval": "1s"}
@@ -455,7 +455,7 @@ def test_a_command_is_written_to_the_plc_and_answered_while_ticks_go_on() -> Non
             await asyncio.sleep(10.0)
             ts = int(site.loop.wall_clock() * 1000)
             p = b'{"powerW":4200}'
-            sig = sign_command(PLANT_ID, "c-1", ts, "CHARGE", p, HMAC_KEY)
+            sig = Signer(PLANT_ID, HMAC_KEY).command("c-1", ts, "CHARGE", p)
             command = b'{"cmdId":"c-1","ts":%d,"type":"CHARGE","p":%b,"sig":"%b"}' % (ts, p, sig.encode())
             voke.send(PLANT_ID, f"cpi/{PLANT_ID}/command", command, acknowledged.set)
             await asyncio.sleep(10.0)

@@ -27,7 +27,7 @@ from voke_gateway.protocol.envelope import (
     seal_info,
     seal_telemetry,
 )
-from voke_gateway.protocol.sign import Signer, sign_telemetry, verify_command
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.protocol.split import DeviceTemplate, Scalar, telemetry_bodies
 
 SIGNER = Signer(PLANT_ID, KEY)
@@ -39,7 +39,7 @@ def ours(text: str) -> tuple[bytes, str] | None:
         body = canonical(parse(text.encode()))
     except NotJsonError:
         return None
-    return body, sign_telemetry(PLANT_ID, TS, NONCE, body, KEY)
+    return body, SIGNER.telemetry(TS, NONCE, body)
 
 
 def judge_documents(count: int, seed: int) -> None:
@@ -88,8 +88,8 @@ def test_commands_signed_by_node_are_accepted() -> None:
         assert SIGNER.verifies_command(
             message.cmd_id, message.ts, message.type, message.p_canonical, message.sig
         )
-        assert not verify_command(
-            PLANT_ID, message.cmd_id, message.ts + 1, message.type, message.p_canonical, KEY, message.sig
+        assert not SIGNER.verifies_command(
+            message.cmd_id, message.ts + 1, message.type, message.p_canonical, message.sig
         )
     print(f"\nseed 2: {len(texts)} commands signed by Node, all verified")
 

@@ -13,7 +13,7 @@ import structlog
 
 from tests.support.fleet import Fleet, Follower, entry, point
 from tests.support.virtual_time import run
-from voke_gateway.protocol.sign import sign_command
+from voke_gateway.protocol.sign import Signer
 from voke_gateway.runtime.work import Work
 
 ALARM = {"name": "hot", "device": "D11", "field": "a", "when": {"gt": 10}, "code": 7, "severity": "ERROR"}
@@ -122,7 +122,7 @@ def command(follower: Follower, fleet: Fleet, name: str, *, key: bytes, cmd_id: 
     """Send SET {w: 5}."""
     ts, p = int(follower.loop.wall_clock() * 1000), {"w": 5}
     text = json.dumps(p, separators=(",", ":")).encode()
-    sig = sign_command(plant_id(fleet, name), cmd_id, ts, "SET", text, key)
+    sig = Signer(plant_id(fleet, name), key).command(cmd_id, ts, "SET", text)
     payload = {"cmdId": cmd_id, "ts": ts, "type": "SET", "p": p, "sig": sig}
     topic = f"voke/{plant_id(fleet, name)}/command"
     follower.voke.send(plant_id(fleet, name), topic, json.dumps(payload).encode(), lambda: None)

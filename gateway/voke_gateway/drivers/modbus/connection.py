@@ -18,6 +18,7 @@ from typing import Final
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.common import listed
 from voke_api.resources.plant import Connection as ConnectionSpec
+from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import (
     ConnectionState,
@@ -31,7 +32,6 @@ from voke_gateway.drivers.base import (
     WriteUnreachableError,
 )
 from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError
-from voke_gateway.drivers.modbus.backoff import BackOff
 from voke_gateway.drivers.modbus.client import Client
 from voke_gateway.drivers.modbus.encode import EncodeError, write_request
 from voke_gateway.drivers.modbus.frames import (
@@ -45,11 +45,10 @@ from voke_gateway.drivers.modbus.frames import (
 from voke_gateway.drivers.modbus.lane import Lane
 from voke_gateway.drivers.modbus.reader import DeviceReader
 
-RECONNECT_FIRST: Final = 1.0
-RECONNECT_CAP: Final = 30.0
-PROBE_FIRST: Final = 1.0
-PROBE_CAP: Final = 60.0
-"""Bounds of the delays, in seconds, before connecting again and before a silent unit is probed."""
+_RECONNECT: Final = Pace(base=1.0, cap=30.0)
+"""Before connecting again."""
+_PROBE: Final = Pace(base=1.0, cap=60.0)
+"""Before a silent unit is probed."""
 SILENT_UNITS_END_A_PASS: Final = 2
 
 _PROBES_SHARE: Final = 0.8
@@ -74,7 +73,7 @@ _NOT_DONE: Final = {
 class _Unit:
     """One unit id behind the endpoint."""
 
-    back_off: BackOff
+    back_off: Backoff
     states: list[DeviceState] = field(default_factory=list)
     fault: Fault | None = None
     """Why it is in back-off."""
@@ -91,7 +90,7 @@ class _Unit:
 
     def succeeded(self) -> None:
         self.fault = None
-        self.back_off.succeeded()
+        self.back_off.reset()
         for state in self.states:
             state.in_back_off = False
 
@@ -136,7 +135,7 @@ class ModbusTcpConnection:
         self._client: Client | None = None
         self._closed = False
         self._users = 0
-        self._endpoint = BackOff(RECONNECT_FIRST, RECONNECT_CAP, random)
+        self._endpoint = Backoff(_RECONNECT, random)
         self._tried_at = -math.inf
         self._connect_error = ""
         self._units: dict[int, _Unit] = {}
@@ -162,7 +161,7 @@ class ModbusTcpConnection:
         for device in devices:
             unit = self._units.get(device.unit_id)
             if unit is None:
-                unit = units.get(device.unit_id) or _Unit(BackOff(PROBE_FIRST, PROBE_CAP, self._random))
+                unit = units.get(device.unit_id) or _Unit(Backoff(_PROBE, self._random))
                 unit.states = []
                 self._units[device.unit_id] = unit
             one = self._renewed(device, unit, before.get(device.external_id))
@@ -404,7 +403,7 @@ class ModbusTcpConnection:
         loop = asyncio.get_running_loop()
         started = loop.time()
         wait = self._endpoint.until - started
-        if wait > 0 and not (urgent and started - self._tried_at >= RECONNECT_FIRST):
+        if wait > 0 and not (urgent and started - self._tried_at >= _RECONNECT.base):
             raise NotSentError(f"{self._connect_error}; next try in {math.ceil(wait)} s")
         if self._client is not None:
             await self._client.close()
@@ -464,7 +463,7 @@ class ModbusTcpConnection:
         if self._silent:
             self._silent.clear()
         if self._endpoint.failures:
-            self._endpoint.succeeded()
+            self._endpoint.reset()
 
     def _revive(self, unit_id: int) -> None:
         """End a unit's back-off; that of all units if all were silent, for then it was the endpoint."""

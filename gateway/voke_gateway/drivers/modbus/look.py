@@ -72,7 +72,7 @@ class LookingConnection(ModbusTcpConnection):
         try:
             client = self._client
             if client is None or not client.open:
-                self._endpoint.succeeded()  # somebody waits for the answer: no back-off
+                self._endpoint.reset()  # somebody waits for the answer: no back-off
                 client, _ = await self._connect(urgent=True)
             return _words(table, count, await client.request(request, within))
         except ExchangeError as error:
@@ -83,7 +83,7 @@ class LookingConnection(ModbusTcpConnection):
     async def reconnect(self, *, settle: float) -> Fault | None:
         """Close the connection, open a new one, and keep silent for ``settle`` seconds."""
         await self._hang_up()
-        self._endpoint.succeeded()
+        self._endpoint.reset()
         try:
             await self._connect(urgent=True)
         except ExchangeError as error:

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 from voke_api.blocks import Block, Item, halves, items, plan_blocks
 from voke_api.resolved import ResolvedDevice
+from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.drivers.base import DeviceReading, Fault, FaultKind
-from voke_gateway.drivers.modbus.backoff import BackOff
 from voke_gateway.drivers.modbus.decode import BlockDecoder, Decoded
 from voke_gateway.drivers.modbus.frames import (
     ExceptionCode,
@@ -26,9 +26,8 @@ from voke_gateway.drivers.modbus.memory import Memory
 _NOT_HERE: Final = {ExceptionCode.ILLEGAL_DATA_ADDRESS, ExceptionCode.ILLEGAL_DATA_VALUE}
 _BUSY_WAIT: Final = 0.1
 """Seconds until a device that was busy is asked once more."""
-_IGNORED_FIRST: Final = 5.0
-_IGNORED_CAP: Final = 300.0
-"""Bounds of the back-off of a request that a device ignores while it answers others."""
+_IGNORED: Final = Pace(base=5.0, cap=300.0)
+"""Before a request is made again that a device ignores while it answers others."""
 
 
 class Ask(Protocol):
@@ -70,7 +69,7 @@ class DeviceReader:
         self._planned: tuple[Block, ...] | None = None
         self._selections: dict[tuple[str, ...], tuple[_Step, ...]] = {}
         self._first = 0
-        self._ignored: dict[Block, BackOff] = {}
+        self._ignored: dict[Block, Backoff] = {}
         self.exponents: dict[str, int] = {}
         """Powers of ten as last read, by field."""
 
@@ -140,13 +139,13 @@ class DeviceReader:
             return steps
         return sorted(steps, key=lambda step: step.block in self._ignored)
 
-    def ignored(self, block: Block) -> BackOff | None:
+    def ignored(self, block: Block) -> Backoff | None:
         """The back-off of a request that the device ignores; None if it does not."""
         return self._ignored.get(block)
 
     def ignores(self, block: Block) -> None:
         """The device answers others, but gave no reply to this request."""
-        back_off = self._ignored.setdefault(block, BackOff(_IGNORED_FIRST, _IGNORED_CAP, self._random))
+        back_off = self._ignored.setdefault(block, Backoff(_IGNORED, self._random))
         back_off.failed(asyncio.get_running_loop().time())
 
     def heeds(self, block: Block) -> None:

@@ -1,15 +1,13 @@
-"""Turns on a connection, and the delays between tries."""
+"""Turns on a connection."""
 
 from __future__ import annotations
 
 import asyncio
-from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import virtual_time
-from voke_gateway.drivers.modbus.backoff import BackOff
 from voke_gateway.drivers.modbus.lane import Lane
 
 
@@ -78,26 +76,3 @@ def test_a_turn_is_never_lost_to_somebody_who_stopped_waiting(
         await asyncio.wait_for(lane.acquire(urgent=False), 1)
 
     virtual_time.run(main())
-
-
-@given(st.integers(1, 200), st.integers())
-def test_delays_lie_between_none_and_a_bound_that_doubles_up_to_the_cap(failures: int, seed: int) -> None:
-    back_off = BackOff(1.0, 30.0, Random(seed))
-    for count in range(failures):
-        back_off.failed(100.0)
-        assert 100.0 <= back_off.until <= 100.0 + min(30.0, 2.0 ** min(count, 10))
-        assert back_off.active
-    assert back_off.due(back_off.until)
-    back_off.succeeded()
-    assert not back_off.active
-    assert back_off.due(0.0)
-
-
-def test_delays_are_spread_over_the_whole_range() -> None:
-    delays = []
-    for seed in range(400):
-        back_off = BackOff(8.0, 8.0, Random(seed))
-        back_off.failed(0.0)
-        delays.append(back_off.until)
-    for lower in range(8):
-        assert 20 < sum(lower <= delay < lower + 1 for delay in delays) < 90

@@ -26,21 +26,38 @@ class Pace:
 
 
 class Backoff:
-    """A :class:`Pace` and where in it we are."""
+    """A :class:`Pace` and where in it we are. It has no clock: times are the caller's."""
 
-    __slots__ = ("_attempt", "_pace", "_random")
+    __slots__ = ("_pace", "_random", "failures", "until")
 
     def __init__(self, pace: Pace, random: Random) -> None:
         self._pace = pace
         self._random = random
-        self._attempt = 0
+        self.failures = 0
+        """In a row, without a success."""
+        self.until = 0.0
+        """Time before which nothing should be tried, for whoever uses :meth:`failed`."""
+
+    @property
+    def active(self) -> bool:
+        """The last try failed; stays so until one succeeds, also when the next is due."""
+        return self.failures > 0
+
+    def due(self, now: float) -> bool:
+        """A try is allowed now."""
+        return now >= self.until
 
     def next(self) -> float:
-        """Seconds to wait now; the next will be longer."""
-        delay = self._pace.delay(self._attempt, self._random)
-        self._attempt += 1
+        """A try failed: seconds to wait now; the next time it will be longer."""
+        delay = self._pace.delay(self.failures, self._random)
+        self.failures += 1
         return delay
+
+    def failed(self, now: float) -> None:
+        """A try failed now: the next is due after :meth:`next`."""
+        self.until = now + self.next()
 
     def reset(self) -> None:
         """Things went well: start small again."""
-        self._attempt = 0
+        self.failures = 0
+        self.until = 0.0
