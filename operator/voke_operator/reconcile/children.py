@@ -6,8 +6,7 @@ stopped in the middle of its work cannot write over its successor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -22,6 +21,7 @@ from voke_operator.kube.resources import (
     STATEFUL_SETS,
     Resource,
 )
+from voke_operator.plan.difference import differing
 
 _BY_KIND: Final = {
     resource.kind: resource for resource in (STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
@@ -60,7 +60,7 @@ class Children:
         if self._right.get(known.uid) == (hash_, known.generation):
             return
         live = await self._client.get(resource, known.namespace, known.name)
-        if known.annotations.get(names.HASH_ANNOTATION) == hash_ and covers(live, wanted):
+        if known.annotations.get(names.HASH_ANNOTATION) == hash_ and not any(differing(live, wanted)):
             self._note(live, hash_)
             return
         log.info("object mended", kind=resource.kind, name=known.name, namespace=known.namespace)
@@ -105,24 +105,6 @@ class Children:
 
     def _note(self, live: Object, hash_: str) -> None:
         self._right[live["metadata"]["uid"]] = hash_, live["metadata"].get("generation", 0)
-
-
-def covers(live: Any, wanted: Any) -> bool:
-    """Whether an object has all that is wanted of it; what defaults and others added does not count.
-
-    Lists of objects are compared by position, as what we want of them is always whole.
-    """
-    if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(
-            covers(live.get(key), value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(live, list)
-            and len(live) == len(wanted)
-            and all(covers(*pair) for pair in zip(live, wanted, strict=True))
-        )
-    return bool(live == wanted) or (wanted in ({}, [], None, "") and live is None)
 
 
 def _ours(resource: Resource, known: Metadata) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from secrets import token_bytes
 from typing import Any, Final
 
 import structlog
 
-from voke_api.problems import Problem, Severity
+from voke_api.problems import Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.observed import CredentialInUse, PlantObserved
@@ -32,7 +32,7 @@ from voke_operator.credentials.decisions import (
     needs_fresh_reads,
 )
 from voke_operator.credentials.decisions import Finding as Trouble
-from voke_operator.credentials.given import brought, credentials_from_secrets, to_generate
+from voke_operator.credentials.given import Given, brought, to_generate
 from voke_operator.credentials.issuer import Issuer
 from voke_operator.credentials.ledger import decide, mint
 from voke_operator.credentials.material import Material
@@ -66,10 +66,8 @@ class Settled:
     facts: CredentialFacts
     credentials: PlantCredentials | None
     """For the bundle; None: not all are ready."""
-    problems: tuple[Problem, ...] = ()
-    """Warnings about what Secrets hold."""
-    versions: tuple[str, ...] = ()
-    """Secrets that it was made from, each with its resourceVersion."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """resourceVersion of the Secrets that they were made from, by name."""
     check_after: float | None = None
     """Seconds after which to look again although nothing changes."""
 
@@ -136,7 +134,6 @@ class CredentialKeeper:
         """
         self._client = client
         self._objects = objects
-        self._referenced = ReferencedSecrets(client, objects)
         self._issuer = issuer
         self._record = record
         self._reread = reread
@@ -150,39 +147,39 @@ class CredentialKeeper:
         """Wait for no key that is being made."""
         self._slow.shutdown(wait=False, cancel_futures=True)
 
-    async def settle(self, plant: Plant, observed: PlantObserved, pool: GatewayPool | None) -> Settled:
+    async def settle(
+        self, plant: Plant, observed: PlantObserved, given: Given, secrets: Mapping[str, Secret]
+    ) -> Settled:
         """Bring the plant's credentials in order, as far as that is possible.
+
+        Args:
+            plant: The Plant.
+            observed: Its status.
+            given: What its Secrets give it.
+            secrets: Those Secrets, by name.
 
         Raises:
             UnsettledError, KubeError: try again.
         """
-        wanted = secrets_of(plant, pool)
-        secrets = await self._referenced.read(plant.metadata.namespace, wanted)
-        given = credentials_from_secrets(
-            plant, pool, secrets, now=self._now(), searched=f"namespace {plant.metadata.namespace}"
-        )
-        versions = tuple(f"{name}@{secrets[name].resource_version}" for name in sorted(secrets))
         own = brought(plant, given)
         errors = [each for each in given.problems if each.severity is Severity.ERROR]
-        rest = tuple(each for each in given.problems if each.severity is not Severity.ERROR)
         decision, secret = await self._carry_out(plant, observed, own)
-        if secret is not None:
-            versions = (*versions, f"{secret.name}@{secret.resource_version}")
         if isinstance(decision, Refuse):
             facts = CredentialFacts(cause=_cause(decision.problems[0]), in_use=observed.credentials)
-            return Settled(facts=facts, credentials=None, versions=versions, check_after=_LOOK_AGAIN)
+            return Settled(facts=facts, credentials=None, check_after=_LOOK_AGAIN)
         facts = _facts(plant, decision, own)
         if errors:
             facts = replace(facts, cause=causes.of_secret(errors[0], namespace=plant.metadata.namespace))
-            return Settled(facts=facts, credentials=None, problems=rest, check_after=_LOOK_AGAIN)
+            return Settled(facts=facts, credentials=None, check_after=_LOOK_AGAIN)
+        used = [*secrets.values(), *(() if secret is None else (secret,))]
+        wait = None
+        if decision.next_check is not None:
+            wait = max(1.0, (decision.next_check - self._now()).total_seconds())
         return Settled(
             facts=facts,
             credentials=for_bundle(given.values, decision.material),
-            problems=rest,
-            versions=versions,
-            check_after=None
-            if decision.next_check is None
-            else max(1.0, (decision.next_check - self._now()).total_seconds()),
+            versions={f"Secret {each.name}": each.resource_version for each in used},
+            check_after=wait,
         )
 
     async def _carry_out(

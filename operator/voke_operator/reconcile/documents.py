@@ -66,14 +66,10 @@ class Documents:
         found = {name: self._read_shared(PROFILES, Name(namespace, name)) for name in sorted(wanted)}
         return {name: each for name, each in found.items() if isinstance(each, DeviceProfile)}
 
-    def profile_versions(self, namespace: str, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Which version of each wanted profile is there, as text."""
-        return tuple(self.text_version(PROFILES, Name(namespace, name)) for name in sorted(wanted))
-
-    def text_version(self, resource: Resource, name: Name) -> str:
-        """Which version of an object is there: its name, uid and generation."""
+    def version(self, resource: Resource, name: Name) -> str:
+        """Which version of an object is there, as text; empty: none."""
         metadata = self._objects.get(resource, *name)
-        return f"{name.name}@" + ("" if metadata is None else f"{metadata.uid}.{metadata.generation}")
+        return "" if metadata is None else f"{metadata.uid} {metadata.generation}"
 
     def _read_shared(self, resource: Resource, name: Name) -> Document | tuple[Problem, ...] | None:
         key = (resource, name)

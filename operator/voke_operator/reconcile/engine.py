@@ -31,7 +31,7 @@ from voke_operator.kube.resources import EVENTS, PLANTS, POOLS, PROFILES, SECRET
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.plan.objects import Defaults
 from voke_operator.reconcile.children import Children
-from voke_operator.reconcile.credentials import CredentialKeeper
+from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.reconcile.issuer import IssuerKeeper
@@ -109,7 +109,7 @@ class Engine:
             wall_clock=wall_clock,
             clock=clock,
         )
-        placing = Placing(self.objects, self.fleet, self.gateways)
+        placing = Placing(self.objects, documents, self.fleet, self.gateways)
         children = Children(client, self.objects)
         now = lambda: datetime.fromtimestamp(wall_clock(), UTC)  # noqa: E731 - the wall clock in another form
         self._keeper = CredentialKeeper(
@@ -129,12 +129,14 @@ class Engine:
             self.objects,
             documents,
             self.fleet,
+            secrets=ReferencedSecrets(client, self.objects),
             keeper=self._keeper,
             placing=placing,
             statuses=self._statuses,
             defaults=settings.defaults,
             add=self.work.add,
             report=self._report,
+            now=now,
             random=random,
         )
         self._shards = ShardReconciler(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from voke_operator import names
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PLANTS, PODS, STATEFUL_SETS
+from voke_operator.kube.resources import PODS, STATEFUL_SETS
+from voke_operator.plan.candidates import in_the_right
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim, Decision, Reason, ShardId, lets_go, search, stay
-from voke_operator.plan.rights import Claimant, rightful
+from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, PlacementFacts
@@ -21,29 +22,33 @@ class NotYetError(Exception):
 class Placing:
     """Decides where plants run, and writes that into the fleet's records."""
 
-    def __init__(self, objects: Objects, fleet: Fleet, gateways: Gateways) -> None:
+    def __init__(self, objects: Objects, documents: Documents, fleet: Fleet, gateways: Gateways) -> None:
         self._objects = objects
+        self._documents = documents
         self._fleet = fleet
         self._gateways = gateways
 
     def duplicate_of(self, name: Name, plant_id: str) -> Cause | None:
         """Why another Plant has this plantId and keeps it; None: nobody else does."""
-        claimants = {}
-        for each in self._fleet.with_plant_id(plant_id):
-            metadata = self._objects.get(PLANTS, *each)
-            if metadata is not None and not metadata.deleting:
-                claimants[
-                    Claimant(
-                        namespace=each.namespace,
-                        name=each.name,
-                        created=metadata.created,
-                        running=self._runs(each, plant_id),
-                    )
-                ] = each
-        winner = rightful(claimants)
-        if winner is None or claimants[winner] == name:
+        claimants = [
+            plant
+            for each in self._fleet.with_plant_id(plant_id)
+            if (plant := self._documents.plant(each)) is not None and plant.spec.plant_id == plant_id
+        ]
+        running = {
+            (each.metadata.namespace, each.metadata.name)
+            for each in claimants
+            if self._runs(Name(each.metadata.namespace, each.metadata.name), plant_id)
+        }
+        holder = in_the_right(claimants, running).metadata
+        if (holder.namespace, holder.name) == name:
             return None
-        return causes.of(Reason.DUPLICATE, winner.says(plant_id))
+        why = "which runs already" if (holder.namespace, holder.name) in running else "which is older"
+        return causes.of(
+            Reason.DUPLICATE,
+            f"plantId {plant_id} belongs to Plant {holder.name} in namespace {holder.namespace}, {why}. Delete one of "
+            "the two; or, if this one is another site, delete it and apply it with its own plantId.",
+        )
 
     def place(self, name: Name, claim: Claim, limits: Limits | None, duplicate: Cause | None) -> set[Shard]:
         """Give the plant its place; returns the shards whose bundles have to change for that.

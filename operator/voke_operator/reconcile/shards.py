@@ -17,27 +17,21 @@ from typing import Final
 import structlog
 
 from voke_api.bundle import (
-    MANIFEST,
-    MAX_BYTES,
-    BundleTooLargeError,
     BundleUnreadableError,
-    NotHeldError,
-    PackedPlant,
-    assemble,
     contents,
     packed_in,
-    says_the_same,
 )
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PODS, SECRETS, SERVICES, STATEFUL_SETS
+from voke_operator.plan.bundles import ShardBundle, changes, shard_bundle
 from voke_operator.plan.objects import HTTP_PORT, Defaults, bundle_secret, pool_of, shard_objects
 from voke_operator.plan.placement import ShardId
 from voke_operator.reconcile.children import Children, NotOursError
 from voke_operator.reconcile.documents import Documents
-from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardRecord
+from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.status import causes
@@ -47,6 +41,7 @@ _NOT_VISITED: Final = 0.5
 """Seconds until a shard is looked at again whose plants were not all looked at yet."""
 _LET_GO: Final = 2.0
 """Seconds between two looks at whether a gateway has let go of a plant."""
+_FULL: Final = "BundleFull"
 _UNKNOWN: Final = "?"
 """Version of a Secret that has to be read again."""
 _TOUCHES: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
@@ -146,22 +141,14 @@ class ShardReconciler:
         record.generation = held.generation
         for left in held.leaving:
             self._fleet.leave(shard, left)
-        for plant in held.plants:
+        for plant, packed in packed_in(record.files).items():
             name = Name(shard.namespace, plant)
-            try:
-                packed = packed_in(record.files, plant)
-            except NotHeldError as error:
-                log.warning(
-                    "a bundle's file cannot be read", shard=str(shard), plant=plant, problem=str(error)
-                )
-                continue
-            plant_id, generation = _origin(packed)
             known = self._fleet.plant(name)
             if known.shard is not None:  # another bundle lists it, too: only one may
                 log.warning("plant is in two bundles", plant=plant, shards=[str(known.shard), str(shard)])
                 continue
-            known.packed, known.packed_generation, known.written = packed, generation, held.generation
-            self._fleet.assign(name, shard, plant_id)
+            known.packed, known.written = packed, held.generation
+            self._fleet.assign(name, shard, packed.plant_id)
         self._gateways.watch(shard)
 
     async def _see(self, shard: Shard, record: ShardRecord) -> None:
@@ -185,74 +172,28 @@ class ShardReconciler:
 
     async def _write(self, shard: Shard, record: ShardRecord) -> None:
         members = dict(self._fleet.members(shard))
-        files, full = self._assemble(shard, record, members)
-        before = record.files.get(MANIFEST)
-        same = (
-            before is not None
-            and says_the_same(before, files[MANIFEST])
-            and record.files.keys() == files.keys()
-            and all(record.files[name] == files[name] for name in files if name != MANIFEST)
+        packed = [plant.packed for plant in members.values() if plant.packed is not None]
+        view = self._gateways.view(shard)
+        bundle = shard_bundle(
+            packed,
+            self._documents.profiles(shard.namespace, {each for one in packed for each in one.profiles}),
+            record.files or None,
+            leaving=record.leaving.values(),
+            notes={name.name: plant.note for name, plant in members.items() if plant.note},
+            applied=0 if view.gateway is None else view.gateway.bundle_generation or 0,
         )
-        if not same:
-            await self._put(shard, record, files)
-        for name, plant in members.items():
-            if plant.packed is not None and plant.written is None and name not in full:
-                plant.written, plant.full = record.generation, None
-                self._report(Key(Kind.PLANT, *name))
-
-    def _assemble(
-        self, shard: Shard, record: ShardRecord, members: Mapping[Name, PlantRecord]
-    ) -> tuple[dict[str, bytes], set[Name]]:
-        """The files of the next bundle, and the plants whose newest version has no room in it.
-
-        They stay as the last bundle had them, or out.
-        """
-        full: set[Name] = set()
-        packed = {name: plant.packed for name, plant in members.items() if plant.packed is not None}
-        notes = {name.name: plant.note for name, plant in members.items() if plant.note and name in packed}
-        wanted = {profile for each in packed.values() for profile in each.profiles}
-        profiles = self._documents.profiles(shard.namespace, wanted)
-        while True:
-            try:
-                files = assemble(
-                    packed.values(),
-                    profiles,
-                    generation=record.generation + 1,
-                    notes=notes,
-                    leaving=record.leaving.values(),
-                )
-            except BundleTooLargeError as error:
-                full.add(self._make_room(shard, record, packed, notes, error))
-            else:
-                return files, full
-
-    def _make_room(
-        self,
-        shard: Shard,
-        record: ShardRecord,
-        packed: dict[Name, PackedPlant],
-        notes: dict[str, str],
-        error: BundleTooLargeError,
-    ) -> Name:
-        """Take back the largest plant that has changed; its status says so."""
-        changed = [name for name in packed if self._fleet.plant(name).written is None]
-        largest = max(changed or packed, key=lambda name: (packed[name].size, name))
-        del packed[largest]
-        runs = True
-        try:
-            packed[largest] = packed_in(record.files, largest.name)
-        except (NotHeldError, BundleUnreadableError):
-            runs = False
+        if bundle.changed:
+            await self._put(shard, record, bundle)
         gateway = names.gateway(shard.pool, shard.number)
-        full = causes.bundle_full(gateway=gateway, size=error.size, limit=MAX_BYTES, runs=runs)
-        self._fleet.plant(largest).full = full
-        if runs:
-            notes[largest.name] = full.message
-        self._report(Key(Kind.PLANT, *largest))
-        return largest
+        for name, plant in members.items():
+            note = bundle.full or bundle.notes.get(name.name, "")
+            plant.full = causes.of(_FULL, f"gateway {gateway}: {note}") if note and not plant.note else None
+            if plant.full is None and plant.written is None:
+                plant.written = record.generation
+            self._report(Key(Kind.PLANT, *name))
 
-    async def _put(self, shard: Shard, record: ShardRecord, files: Mapping[str, bytes]) -> None:
-        body = bundle_secret(_local(shard), shard.namespace, files)
+    async def _put(self, shard: Shard, record: ShardRecord, bundle: ShardBundle) -> None:
+        body = bundle_secret(_local(shard), shard.namespace, bundle.files)
         try:
             if record.secret_version:
                 body["metadata"]["resourceVersion"] = record.secret_version
@@ -266,15 +207,23 @@ class ShardReconciler:
             record.secret_version = _UNKNOWN
             raise
         self._objects.written(SECRETS, written)
-        record.files, record.secret_version = dict(files), written["metadata"]["resourceVersion"]
-        record.generation += 1
+        what = changes(record.files or None, bundle.files)
+        record.files, record.secret_version = bundle.files, written["metadata"]["resourceVersion"]
+        record.generation = bundle.generation
         record.written_at = asyncio.get_running_loop().time()
         record.trouble = ""
         record.leaving = {
             plant_id: left if left.since else replace(left, since=record.generation)
             for plant_id, left in record.leaving.items()
         }
-        log.info("bundle written", shard=str(shard), generation=record.generation, plants=len(record.plants))
+        log.info(
+            "bundle written",
+            shard=str(shard),
+            generation=record.generation,
+            plants=len(record.plants),
+            bytes=bundle.size,
+            changes=what,
+        )
         self._touch(shard)
 
     def _touch(self, shard: Shard) -> None:
@@ -359,13 +308,6 @@ def shard_of(name: str, namespace: str, labels: Mapping[str, str]) -> Shard | No
     if pool is None or not number.isdecimal() or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
     return Shard(namespace, pool, int(number)) if name == names.bundle_secret(pool, int(number)) else None
-
-
-def _origin(packed: PackedPlant) -> tuple[str, int | None]:
-    """Plant id and ``metadata.generation`` that a file was made from."""
-    plant_id, _, rest = packed.inputs.partition(" ")
-    generation = rest.partition(" ")[0]
-    return plant_id, int(generation) if generation.isdecimal() else None
 
 
 def _local(shard: Shard) -> ShardId:

@@ -9,13 +9,13 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -157,7 +157,8 @@ class _Process:
             )
             working = asyncio.create_task(engine.run(), name="engine")
             try:
-                await asyncio.wait({working, lease.lost}, return_when=asyncio.FIRST_COMPLETED)
+                ends: list[asyncio.Future[Any]] = [working, lease.lost]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 working.cancel()
                 with suppress(asyncio.CancelledError, FencedError):
@@ -211,6 +212,3 @@ async def _preflight(client: Client, options: Options) -> None:
         if missing:
             raise CannotStartError("\n".join(missing))
         return
-
-
-Run = Callable[[Options], None]
