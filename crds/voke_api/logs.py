@@ -47,5 +47,5 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for library in ("aiomqtt", "paho", "mqtt", "asyncio"):
+    for library in ("aiomqtt", "paho", "mqtt", "asyncio", "kopf"):
         logging.getLogger(library).setLevel(logging.WARNING)

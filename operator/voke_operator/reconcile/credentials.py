@@ -90,11 +90,11 @@ class ReferencedSecrets:
         kept = self._kept.get((namespace, name))
         if kept is not None and metadata is not None and kept.resource_version == metadata.resource_version:
             return kept
-        allowed = metadata is not None and metadata.labels.get(names.ALLOW_LABEL) == "true"
         try:
-            if not allowed:
+            if not _allowed(metadata and metadata.labels):
                 seen = await self._client.get_metadata(SECRETS, namespace, name)
-                return from_document({**seen, "data": {}})
+                if not _allowed(seen["metadata"].get("labels")):
+                    return from_document({**seen, "data": {}})
             secret = from_document(await self._client.get(SECRETS, namespace, name))
         except NotFoundError:
             return None
@@ -102,6 +102,10 @@ class ReferencedSecrets:
             del self._kept[next(iter(self._kept))]
         self._kept[namespace, name] = secret
         return secret
+
+
+def _allowed(labels: Mapping[str, str] | None) -> bool:
+    return (labels or {}).get(names.ALLOW_LABEL) == "true"
 
 
 class CredentialKeeper:

@@ -106,8 +106,13 @@ class PlantReconciler:
         """Seconds after which to look again; None: nothing could be decided yet."""
         one, secrets = await self._judge(name, plant)
         duplicate = self._placing.duplicate_of(name, plant.spec.plant_id)
-        errors = [each for each in one.problems if each.severity is Severity.ERROR and each.kind == "Plant"]
-        record.problems, again = one.problems, LOOK_AGAIN
+        own = tuple(
+            each
+            for each in one.problems
+            if each not in one.given.problems or each.severity is not Severity.ERROR
+        )
+        errors = [each for each in own if each.severity is Severity.ERROR]
+        record.problems, again = own, LOOK_AGAIN
         usable = False
         if not errors and duplicate is None:
             settled = await self._keeper.settle(plant, self._statuses.observed(name), one.given, secrets)
@@ -116,7 +121,7 @@ class PlantReconciler:
             if settled.credentials is not None:
                 self._pack(name, record, one, settled, settled.credentials)
                 usable = True
-        record.note = "" if usable else _note(one.problems, record)
+        record.note = "" if usable else _note(own, record)
         claim = Claim(
             plant=name.name,
             plant_id=plant.spec.plant_id,

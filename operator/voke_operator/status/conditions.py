@@ -70,11 +70,13 @@ def plant_status(facts: PlantFacts) -> Wanted:
         summary=(READY, ready),
         decided={
             "plant_id": facts.plant.spec.plant_id if facts.plant is not None else None,
-            "gateway": facts.placement.gateway,
-            "shard": facts.placement.shard,
             "credentials": facts.credentials.in_use,
         },
-        attached={"devices": (DEVICES_REACHABLE, counts)},
+        attached={
+            "devices": (DEVICES_REACHABLE, counts),
+            "gateway": (GATEWAY_READY, facts.placement.gateway),
+            "shard": (GATEWAY_READY, facts.placement.shard),
+        },
     )
 
 

@@ -202,9 +202,11 @@ def transition(
     new = next((each for each in after if each.type == READY), None)
     if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
         return None
+    to_do = remedy(new.reason)
+    passing = to_do.startswith("Wait") or (new.status == "True" and not to_do)
     return Occurrence(
         regarding=regarding,
-        type="Normal" if new.status == "True" and not remedy(new.reason) else "Warning",
+        type="Normal" if passing else "Warning",
         reason=new.reason,
         note=new.message,
     )

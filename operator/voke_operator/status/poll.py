@@ -19,6 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from voke_api.status import GatewayStatus, PlantStatus
+from voke_operator import names
 from voke_operator.status.facts import Seen, Silence
 from voke_operator.status.pools import Sessions, sessions
 from voke_operator.status.reports import GatewayReport, PlantReport, gateway_report, plant_report
@@ -42,6 +43,10 @@ class Shard:
     namespace: str
     pool: str
     number: int
+
+    def __str__(self) -> str:
+        """As ``energy/voke-gw-default-3``."""
+        return f"{self.namespace}/{names.gateway(self.pool, self.number)}"
 
 
 class FetchError(Exception):
