@@ -159,7 +159,7 @@ class FaultyApi:
         tls = self._as_given if "Authorization" in headers else self._as_admin
         try:
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read(), ssl=tls
+                request.method, url, headers=headers, data=await request.read() or None, ssl=tls
             ) as answer:
                 if verb != "watch" or answer.status != HTTPStatus.OK:
                     passed = ("Content-Type", "Retry-After")

@@ -38,6 +38,8 @@ Take = Callable[[Event], None]
 _BACKOFFS: Final = (1, 2, 4, 8, 16, 30)
 _LONGEST_END: Final = 10.0
 """Seconds that kopf gets to end; its thread does not keep the process."""
+_GOODBYE: Final = 0.25
+"""Seconds for its TLS connections to be closed; aiohttp advises it, for nothing there can be awaited."""
 
 
 async def watch(configuration: Configuration, namespaces: Iterable[str], take: Take) -> None:
@@ -91,6 +93,7 @@ async def _operator(
         )
     finally:
         stop.set()  # kopf waits for it in a thread, which asyncio waits for
+        await asyncio.sleep(_GOODBYE)
 
 
 def _registry(configuration: Configuration, take: Take) -> kopf.OperatorRegistry:

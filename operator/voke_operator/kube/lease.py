@@ -184,7 +184,7 @@ class Lease:
         return self._clock() - self._seen.since >= duration
 
     def _spec(self, before: dict[str, Any]) -> dict[str, Any]:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        now = _now()
         return {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": max(1, round(self._timing.duration)),
@@ -213,18 +213,24 @@ class Lease:
 
     async def _renew_once(self, began: float) -> None:
         assert self._held is not None
-        renewed = self._spec({})["renewTime"]
-        lease = {**self._held, "spec": {**self._held["spec"], "renewTime": renewed}}
         try:
-            self._hold(await self._client.replace(LEASES, lease), began)
+            self._hold(await self._client.replace(LEASES, self._renewed(self._held)), began)
         except errors.ConflictError:
             found = await self._client.get(LEASES, self._namespace, self._name)
             if found["spec"].get("holderIdentity") != self._identity:
                 raise
-            self._held = found  # a renewal whose answer was lost, or a label that somebody set
+            # a renewal whose answer was lost, or a label that somebody set
+            self._hold(await self._client.replace(LEASES, self._renewed(found)), began)
+
+    def _renewed(self, lease: dict[str, Any]) -> dict[str, Any]:
+        return {**lease, "spec": {**lease["spec"], "renewTime": _now()}}
 
     def _lose(self, why: str) -> None:
         self._until = float("-inf")
         log.error("lease lost", lease=f"{self._namespace}/{self._name}", why=why)
         if not self._lost.done():
             self._lost.set_result(why)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -120,7 +120,7 @@ class Sources:
             try:
                 version = await self._list_once(resource, part)
             except errors.KubeError as error:
-                await patience.lose(str(error))
+                await patience.lose(str(error), asked=_asked(error))
             else:
                 self._unlisted.discard((resource, part))
                 if not self._unlisted:
@@ -169,10 +169,10 @@ class Sources:
                             events.Event(resource, known_of(resource, event.object), event.type == "DELETED")
                         )
         except errors.GoneError as error:
-            await patience.lose(str(error))
+            await patience.lose(str(error), asked=_asked(error))
             return None
         except errors.KubeError as error:
-            await patience.lose(str(error))
+            await patience.lose(str(error), asked=_asked(error))
         except TimeoutError:
             await patience.lose(f"the watch was silent for {self._silence:g} s")
         else:
@@ -211,6 +211,10 @@ class Sources:
         return _Patience(what, part, self._random, self._restarts)
 
 
+def _asked(error: errors.KubeError) -> float:
+    return (error.retry_after or 0.0) if isinstance(error, errors.RetryError) else 0.0
+
+
 class _Patience:
     """Waits longer with each failure in a row, and counts them."""
 
@@ -225,11 +229,11 @@ class _Patience:
         """It works."""
         self._failures = 0
 
-    async def lose(self, why: str) -> None:
-        """It does not work: say why, and wait."""
+    async def lose(self, why: str, *, asked: float = 0.0) -> None:
+        """It does not work: say why, and wait, ``asked`` seconds at least."""
         self._failures += 1
         self._restarts[self._what] += 1
-        wait = full_jitter(self._failures, self._random, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+        wait = asked + full_jitter(self._failures, self._random, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
         log.warning(
             "source failed, to be begun again",
             what=self._what,
