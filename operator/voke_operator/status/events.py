@@ -202,11 +202,11 @@ def transition(
     new = next((each for each in after if each.type == READY), None)
     if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
         return None
+    well = new.status == "True" and not remedy(new.reason)
+    if old is None and well:
+        return None
     return Occurrence(
-        regarding=regarding,
-        type="Normal" if new.status == "True" and not remedy(new.reason) else "Warning",
-        reason=new.reason,
-        note=new.message,
+        regarding=regarding, type="Normal" if well else "Warning", reason=new.reason, note=new.message
     )
 
 
