@@ -57,8 +57,12 @@ class Wanted:
 
 
 def plant_status(facts: PlantFacts) -> Wanted:
-    """What a Plant's status is to say."""
-    devices, counts = _devices(facts)
+    """What a Plant's status is to say.
+
+    ``plantId`` and ``credentials`` are not among it: which keys are in force is recorded by who decides on them, at
+    the version of the Plant that was decided on, and must not be written from anybody's memory.
+    """
+    reachable, counts = _devices(facts)
     return Wanted(
         generation=facts.generation,
         findings={
@@ -66,15 +70,10 @@ def plant_status(facts: PlantFacts) -> Wanted:
             REGISTERED: _registered(facts),
             GATEWAY_READY: _gateway(facts),
             CLOUD_CONNECTED: _cloud(facts),
-            DEVICES_REACHABLE: devices,
+            DEVICES_REACHABLE: reachable,
         },
         summary=(READY, ready),
-        decided={
-            "plant_id": facts.plant.spec.plant_id if facts.plant is not None else None,
-            "gateway": facts.placement.gateway,
-            "shard": facts.placement.shard,
-            "credentials": facts.credentials.in_use,
-        },
+        decided={"gateway": facts.placement.gateway, "shard": facts.placement.shard},
         attached={"devices": (DEVICES_REACHABLE, counts)},
     )
 
