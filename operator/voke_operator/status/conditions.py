@@ -29,6 +29,7 @@ from voke_operator.status.reasons import (
     known,
     remedy,
 )
+from voke_operator.status.reports import PlantReport
 
 _NEEDED: Final = (CREDENTIALS_READY, GATEWAY_READY, CLOUD_CONNECTED, DEVICES_REACHABLE)
 OUTAGE_REASONS: Final = frozenset(
@@ -56,8 +57,12 @@ class Wanted:
 
 
 def plant_status(facts: PlantFacts) -> Wanted:
-    """What a Plant's status is to say."""
-    devices, counts = _devices(facts)
+    """What a Plant's status is to say.
+
+    ``plantId`` and ``credentials`` are not among it: which keys are in force is recorded by who decides on them, at
+    the version of the Plant that was decided on, and must not be written from anybody's memory.
+    """
+    reachable, counts = _devices(facts)
     return Wanted(
         generation=facts.generation,
         findings={
@@ -65,13 +70,9 @@ def plant_status(facts: PlantFacts) -> Wanted:
             REGISTERED: _registered(facts),
             GATEWAY_READY: _gateway(facts),
             CLOUD_CONNECTED: _cloud(facts),
-            DEVICES_REACHABLE: devices,
+            DEVICES_REACHABLE: reachable,
         },
         summary=(READY, ready),
-        decided={
-            "plant_id": facts.plant.spec.plant_id if facts.plant is not None else None,
-            "credentials": facts.credentials.in_use,
-        },
         attached={
             "devices": (DEVICES_REACHABLE, counts),
             "gateway": (GATEWAY_READY, facts.placement.gateway),
@@ -199,8 +200,8 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
         said = f"bundle {bundle.generation} with this plant is written, and gateway {name} has {has}"
         if bundle.late:
             return _finding("False", Reason.BUNDLE_LATE, f"{said}; see to its pod: {pod}")
-        return _finding("False", Reason.BUNDLE_PENDING, said, hold=seen.plant is not None)
-    report = seen.plant
+        return _finding("False", Reason.BUNDLE_PENDING, said, hold=_report(facts) is not None)
+    report = _report(facts)
     if report is None:
         said = (
             f"gateway {name} has bundle {applied} and does not run this plant; its log says why: "
@@ -228,7 +229,7 @@ def _cloud(facts: PlantFacts) -> Finding:
     nobody = _nobody_to_ask(facts)
     if nobody is not None:
         return nobody
-    report = facts.seen.plant
+    report = _report(facts)
     assert report is not None
     generation = _applied_generation(facts)
     if report.connected and not report.uplink_reason:
@@ -251,14 +252,15 @@ def _cloud(facts: PlantFacts) -> Finding:
 
 def _nobody_to_ask(facts: PlantFacts) -> Finding | None:
     """Unknown, if no gateway can say anything about the plant."""
-    if facts.seen.plant is not None and facts.seen.silence is None:
-        return None
     if facts.seen.silence is not None:
         said = f"gateway {facts.placement.gateway} does not answer the operator"
         return _finding("Unknown", Reason.GATEWAY_UNREACHABLE, said)
     if facts.seen.gateway is None and facts.bundle.generation is not None:
         return _finding("Unknown", Reason.NOT_ASKED, "its gateway has not been asked yet", hold=True)
-    return _finding("Unknown", Reason.STARTING, "no gateway runs the plant yet")
+    report = _report(facts)
+    if report is None or not report.devices:
+        return _finding("Unknown", Reason.STARTING, "no gateway runs the plant yet")
+    return None
 
 
 # -- PLCs
@@ -274,7 +276,7 @@ def _devices(facts: PlantFacts) -> tuple[Finding, str]:
     nobody = _nobody_to_ask(facts)
     if nobody is not None:
         return nobody, f"0/{declared}"
-    report = facts.seen.plant
+    report = _report(facts)
     assert report is not None
     found = devices(report, facts.plant)
     finding = _finding(found.status, found.cause.reason, found.cause.message, _applied_generation(facts))
@@ -282,6 +284,14 @@ def _devices(facts: PlantFacts) -> tuple[Finding, str]:
 
 
 # -- what they share
+
+
+def _report(facts: PlantFacts) -> PlantReport | None:
+    """What the gateway says of this plant, and not of one that had its name before."""
+    report, plant = facts.seen.plant, facts.plant
+    if report is None or plant is None or report.plant_id in {"", plant.spec.plant_id}:
+        return report
+    return None
 
 
 def _show_credentials(facts: PlantFacts) -> str:

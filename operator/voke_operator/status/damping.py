@@ -2,7 +2,8 @@
 
 * What got better is written at once, what got worse after it has lasted :data:`LASTING`; both within one write
   per object per :data:`INTERVAL`. Other words for the same state wait until :data:`REWORDING` after the last write.
-* A new generation, a condition that was missing and decisions (where a plant runs, which keys it has) do not wait.
+* A new generation, a condition that was missing and where a plant runs do not wait at all. What was decided (such
+  as that a Secret is missing) waits no longer than what got better.
 * All objects share a rate. Who has to wait is told when to ask again.
 
 Time is passed in, and nothing here writes.

@@ -203,7 +203,10 @@ def transition(
     if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
         return None
     to_do = remedy(new.reason)
-    passing = to_do.startswith("Wait") or (new.status == "True" and not to_do)
+    well = new.status == "True" and not to_do
+    if old is None and well:
+        return None
+    passing = well or to_do.startswith("Wait")
     return Occurrence(
         regarding=regarding,
         type="Normal" if passing else "Warning",

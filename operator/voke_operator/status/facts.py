@@ -45,7 +45,7 @@ class CredentialFacts:
     warning: Cause | None = None
     """What will keep them from being ready later."""
     in_use: tuple[CredentialInUse, ...] = ()
-    """For ``.status``, by name."""
+    """By name."""
     registered: Finding | None = None
     """Whether Voke knows the keys, if that is known otherwise than by the Plant's annotation."""
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.plants import PLANT_ID
 from tests.support.site_facts import REFUSED, WELL, on_gateway, saying, seen, site
-from voke_api.resources.observed import Condition, PlantObserved
+from voke_api.resources.observed import PLANT_CONDITIONS, Condition, CredentialInUse, PlantObserved
 from voke_api.status import SessionStatus
-from voke_operator.status.conditions import plant_status
+from voke_operator.status.conditions import plant_status, ready
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING, Damper, Rate
-from voke_operator.status.facts import Cause, CredentialFacts, PlantFacts, Seen
+from voke_operator.status.facts import Cause, CredentialFacts, Finding, PlantFacts, Seen
 from voke_operator.status.reasons import Reason
 
 GOOD = WELL
@@ -57,8 +58,24 @@ class Object:
         if decision.write is not None:
             assert decision.write != self.status, "a write changes something"
             self.status = decision.write
+            self.agrees()
             self.writes.append(self.now)
             self.damper.written(self.key, self.now)
+
+    def agrees(self) -> None:
+        """Ready says what the conditions beside it say, whatever of them was held back."""
+        parts = {
+            each.type: Finding(
+                status=each.status,
+                reason=each.reason,
+                message=each.message,
+                generation=each.observed_generation,
+            )
+            for each in self.status.conditions
+            if each.type in PLANT_CONDITIONS[1:]
+        }
+        made, said = ready(parts), self.says("Ready")
+        assert (made.status, made.reason, made.message) == (said.status, said.reason, said.message)
 
     def passes(self, seconds: float) -> None:
         """Time goes by; the operator looks again whenever it asked for that."""
@@ -225,6 +242,16 @@ def test_conditions_of_other_authors_stay() -> None:
     assert plant.status.conditions[-1] == foreign
     plant.becomes(GOOD)
     assert len(plant.writes) == 1
+
+
+def test_what_keys_are_in_force_is_never_touched() -> None:
+    recorded = (CredentialInUse(name="hmac", source="Generated", key_id="abc"),)
+    plant = Object(status=PlantObserved(plant_id=PLANT_ID, credentials=recorded))
+    for facts in STATES:
+        plant.becomes(replace(facts, credentials=CredentialFacts()))
+        plant.passes(100)
+    assert plant.writes
+    assert (plant.status.plant_id, plant.status.credentials) == (PLANT_ID, recorded)
 
 
 @pytest.mark.parametrize("facts", STATES)

@@ -244,6 +244,7 @@ def test_a_change_of_ready_is_an_event() -> None:
     assert back is not None
     assert (back.type, back.reason) == ("Normal", "AllWell")
     assert transition((), lost, PLANT) == LOST
+    assert transition((), well, PLANT) is None, "that nothing was ever wrong is no news"
 
 
 def test_a_plant_that_is_ready_and_needs_somebody_is_a_warning() -> None:

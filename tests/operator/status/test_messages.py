@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.support.plants import PLANT_ID
 from tests.support.site_facts import (
     DEVICES,
     IN_USE,
@@ -26,7 +27,7 @@ from voke_api.problems import Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resources import Plant
 from voke_api.resources.observed import CredentialInUse
-from voke_api.status import FaultStatus, SessionStatus
+from voke_api.status import FaultStatus, PlantStatus, SessionStatus
 from voke_operator.credentials.decisions import Finding as CredentialFinding
 from voke_operator.credentials.decisions import Reason as CredentialReason
 from voke_operator.credentials.decisions import Refuse
@@ -353,6 +354,31 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
             "kubectl -n energy logs voke-gw-default-0-0"
         ),
     ),
+    "gateway has nothing of the plant that it could run": (
+        saying(
+            PlantStatus(name="brno-roof-3", state="Invalid", message="the profile acme-hybrid is missing")
+        ),
+        "False",
+        "PlantRefused",
+        "gateway voke-gw-default-0: the profile acme-hybrid is missing",
+    ),
+    "gateway waits for another plant to let go": (
+        saying(
+            PlantStatus(name="brno-roof-3", plant_id=PLANT_ID, message="waits until brno-roof-2 has stopped")
+        ),
+        "False",
+        "Starting",
+        "gateway voke-gw-default-0: waits until brno-roof-2 has stopped",
+    ),
+    "gateway still runs the plant that had this name before": (
+        saying(on_gateway().model_copy(update={"plant_id": PLANT_ID.replace("3", "4")})),
+        "False",
+        "PlantRefused",
+        (
+            "gateway voke-gw-default-0 has bundle 7 and does not run this plant; its log says why: "
+            "kubectl -n energy logs voke-gw-default-0-0"
+        ),
+    ),
     "on its way": (
         saying(None, bundle=6),
         "False",
@@ -607,3 +633,10 @@ def test_every_word_of_the_credentials_is_documented() -> None:
 def test_a_word_that_is_not_documented_is_refused() -> None:
     with pytest.raises(ValueError, match="Whatever is not among"):
         causes.of("Whatever", "message")
+
+
+def test_what_is_not_running_has_neither_session_nor_devices() -> None:
+    waiting = PlantStatus(name="brno-roof-3", plant_id=PLANT_ID, message="is about to start")
+    findings = plant_status(saying(waiting)).findings
+    for type_ in ("CloudConnected", "DevicesReachable"):
+        assert (findings[type_].status, findings[type_].reason) == ("Unknown", "Starting")
