@@ -13,7 +13,7 @@ def test_no_folder_shadows_the_standard_librarys_operator() -> None:
     for folder in ("operator", "tests/operator"):
         assert not (ROOT / folder / "__init__.py").exists(), f"{folder}/__init__.py breaks every `python -m`"
     run = subprocess.run(
-        [sys.executable, "-m", "json.tool", "--help"], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-m", "json.tool", "--help"], cwd=ROOT, capture_output=True, check=False, timeout=60
     )
     assert run.returncode == 0, run.stderr
 
@@ -31,5 +31,5 @@ def test_the_gateway_starts_without_kubernetes_and_web_frameworks() -> None:
     code = (
         f"import sys, voke_gateway.runtime.serve; print([name for name in {heavy!r} if name in sys.modules])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.strip() == "[]"

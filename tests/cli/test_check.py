@@ -230,7 +230,9 @@ def test_importing_the_command_is_cheap() -> None:
         "import sys, voke_cli.check; "
         "print([m for m in ('pydantic', 'cryptography', 'pymodbus', 'yaml', 'aiomqtt') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from tests.support.children import ending
 from tests.support.modbus import eventually
 from voke_api.status import GatewayStatus
 from voke_cli.demo.command import in_words, went_well
@@ -50,14 +51,15 @@ def running_demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield demo
     finally:
         demo.kill()
-        demo.communicate()
+        demo.communicate(timeout=DEADLINE)
 
 
 def until_said(demo: subprocess.Popen[str], words: str) -> None:
     assert demo.stderr is not None
-    for line in demo.stderr:
-        if words in line:
-            return
+    with ending(demo, within=DEADLINE):
+        for line in demo.stderr:
+            if words in line:
+                return
     raise AssertionError(f"the demo ended without saying {words!r}")
 
 
@@ -119,7 +121,7 @@ async def test_no_child_outlives_it() -> None:
         family = children(demo.pid)
         assert len(family) == 3
         demo.kill()
-        demo.wait()
+        demo.wait(DEADLINE)
         await eventually(lambda: not any(runs(pid) for pid in family), within=20)
 
 

@@ -135,7 +135,8 @@ class Pod:
         except OSError:
             return b""
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.read()
+        async with asyncio.timeout(WITHIN):
+            answer = await reader.read()
         writer.close()
         return answer.partition(b"\r\n\r\n")[2]
 
@@ -243,6 +244,7 @@ async def test_wrong_usage_of_a_pod_is_said(arguments: list[str]) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "voke_gateway", *arguments, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await process.communicate()
+    async with asyncio.timeout(WITHIN):
+        _, said = await process.communicate()
     assert process.returncode == 2
     assert b"usage" in said

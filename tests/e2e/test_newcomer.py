@@ -18,7 +18,12 @@ def test_make_run_shows_three_plants_bridged_from_a_clean_clone(tmp_path: Path) 
     home, clone = tmp_path / "home", tmp_path / "clone"
     home.mkdir()
     files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached"], cwd=ROOT, capture_output=True, check=True, text=True
+        ["git", "ls-files", "-z", "--cached"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
     ).stdout
     for name in filter(None, files.split("\0")):
         target = clone / name

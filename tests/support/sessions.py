@@ -16,6 +16,8 @@ from tests.support.pki import Authority, Leaf
 from voke_api.resolved import PlantCredentials
 from voke_gateway.uplink.session import Login
 
+_HANDSHAKE_WITHIN = 30.0
+
 
 def password_login(
     broker: Broker,
@@ -183,9 +185,11 @@ async def handshaking_peer(prepare: Callable[[ssl.SSLContext], None]) -> AsyncIt
     context = _server_context(authority)
     prepare(context)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(_HANDSHAKE_WITHIN)
 
         def shake_hands() -> None:
             accepted, _ = listener.accept()
+            accepted.settimeout(_HANDSHAKE_WITHIN)
             with contextlib.suppress(OSError), context.wrap_socket(accepted, server_side=True) as wrapped:
                 wrapped.recv(1)
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from secrets import token_bytes
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -36,14 +36,13 @@ from voke_operator.credentials.given import Given, brought, to_generate
 from voke_operator.credentials.issuer import Issuer
 from voke_operator.credentials.ledger import decide, mint
 from voke_operator.credentials.material import Material
-from voke_operator.credentials.registration import registered
 from voke_operator.credentials.secret import Secret, from_document, to_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import SECRETS
 from voke_operator.status import causes
-from voke_operator.status.facts import Cause, CredentialFacts, Finding
+from voke_operator.status.facts import Cause, CredentialFacts
 
 _STEPS: Final = 12
 """More decisions in a row than any way through the ledger takes."""
@@ -108,6 +107,47 @@ def _allowed(labels: Mapping[str, str] | None) -> bool:
     return (labels or {}).get(names.ALLOW_LABEL) == "true"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenPlant:
+    """A Plant as it was at one version."""
+
+    plant: Plant
+    observed: PlantObserved
+    """Its status."""
+    version: str
+    """``resourceVersion`` of both."""
+
+
+class Register(Protocol):
+    """Where it stands which keys of a plant are in force: its status."""
+
+    async def record(self, seen: SeenPlant, credentials: CredentialFacts) -> SeenPlant:
+        """Write which credentials a Plant has, at the version that was decided on; how it is then.
+
+        Raises:
+            ConflictError: it changed since.
+            NotFoundError: the Plant is gone.
+        """
+
+    async def read(self, seen: SeenPlant) -> SeenPlant:
+        """Read the Plant from the API server.
+
+        Raises:
+            ConflictError: another Plant has its name.
+            NotFoundError: it is gone.
+        """
+
+
+class Copies(Protocol):
+    """What bundles hold of a plant's keys."""
+
+    def known(self, plant: Plant) -> PlantCredentials | None:
+        """As far as is known."""
+
+    async def read(self, plant: Plant) -> PlantCredentials | None:
+        """Read from the API server."""
+
+
 class CredentialKeeper:
     """Sees to the credentials of one plant after another."""
 
@@ -117,32 +157,16 @@ class CredentialKeeper:
         objects: Objects,
         *,
         issuer: Callable[[], Awaitable[Issuer | Trouble]],
-        record: Callable[[Plant, CredentialFacts], Awaitable[PlantObserved]],
-        reread: Callable[[Plant], Awaitable[tuple[Plant, PlantObserved]]],
-        copy: Callable[[Plant], PlantCredentials | None],
-        fresh_copy: Callable[[Plant], Awaitable[PlantCredentials | None]],
+        register: Register,
+        copies: Copies,
         now: Callable[[], datetime],
     ) -> None:
-        """Everything that is asked of others.
-
-        Args:
-            client: For the Secrets.
-            objects: What is known of them.
-            issuer: The CA, or why there is none.
-            record: Writes the credentials in use into the Plant's status, at the version that is known of it, and
-                says what the status is then. Raises ConflictError.
-            reread: Reads the Plant from the API server. Raises NotFoundError.
-            copy: What the bundle that is known holds of a plant.
-            fresh_copy: The same, read from the API server.
-            now: With a time zone.
-        """
+        """``issuer``: the CA, or why there is none; ``now`` has a time zone."""
         self._client = client
         self._objects = objects
         self._issuer = issuer
-        self._record = record
-        self._reread = reread
-        self._copy = copy
-        self._fresh_copy = fresh_copy
+        self._register = register
+        self._copies = copies
         self._now = now
         self._slow = ThreadPoolExecutor(max_workers=2, thread_name_prefix="keys")
         """An RSA pair takes 120 ms of CPU: two at most at once, and never on the event loop."""
@@ -151,27 +175,25 @@ class CredentialKeeper:
         """Wait for no key that is being made."""
         self._slow.shutdown(wait=False, cancel_futures=True)
 
-    async def settle(
-        self, plant: Plant, observed: PlantObserved, given: Given, secrets: Mapping[str, Secret]
-    ) -> Settled:
+    async def settle(self, seen: SeenPlant, given: Given, secrets: Mapping[str, Secret]) -> Settled:
         """Bring the plant's credentials in order, as far as that is possible.
 
         Args:
-            plant: The Plant.
-            observed: Its status.
+            seen: The Plant.
             given: What its Secrets give it.
             secrets: Those Secrets, by name.
 
         Raises:
             UnsettledError, KubeError: try again.
         """
+        plant = seen.plant
         own = brought(plant, given)
         errors = [each for each in given.problems if each.severity is Severity.ERROR]
-        decision, secret = await self._carry_out(plant, observed, own)
+        decision, secret = await self._carry_out(seen, own)
         if isinstance(decision, Refuse):
-            facts = CredentialFacts(cause=_cause(decision.problems[0]), in_use=observed.credentials)
+            facts = CredentialFacts(cause=_cause(decision.problems[0]), in_use=seen.observed.credentials)
             return Settled(facts=facts, credentials=None, check_after=_LOOK_AGAIN)
-        facts = _facts(plant, decision, own)
+        facts = _facts(decision, own)
         if errors:
             facts = replace(facts, cause=causes.of_secret(errors[0], namespace=plant.metadata.namespace))
             return Settled(facts=facts, credentials=None, check_after=_LOOK_AGAIN)
@@ -187,29 +209,30 @@ class CredentialKeeper:
         )
 
     async def _carry_out(
-        self, plant: Plant, observed: PlantObserved, own: tuple[CredentialInUse, ...]
+        self, seen: SeenPlant, own: tuple[CredentialInUse, ...]
     ) -> tuple[Keep | Refuse, Secret | None]:
+        plant = seen.plant
         namespace, secret_name = plant.metadata.namespace, names.plant_secret(plant.metadata.name)
         known = self._objects.get(SECRETS, namespace, secret_name)
         secret = None if known is None else await self._read(namespace, secret_name)
-        copy = self._copy(plant)
+        copy = self._copies.known(plant)
         issuer = await self._issuer() if "mtls" in to_generate(plant) else None
         fresh: Mapping[Any, Material] | None = None
         sure = False
         for _ in range(_STEPS):
             decision = decide(
-                plant,
+                seen.plant,
                 secret,
-                recorded=_recorded(plant, observed),
+                recorded=_recorded(seen),
                 copy=None if copy is None else from_bundle(copy),
                 issuer=issuer,
                 now=self._now(),
                 fresh=fresh,
             )
             if needs_fresh_reads(decision) and not sure:
+                copy = await self._copies.read(plant)
                 secret = await self._read(namespace, secret_name)
-                plant, observed = await self._reread(plant)
-                copy = await self._fresh_copy(plant)
+                seen = await self._register.read(seen)
                 sure = True
                 continue
             match decision:
@@ -219,11 +242,11 @@ class CredentialKeeper:
                 case Create() | Update():
                     secret = await self._write(decision)
                 case Record():
-                    observed = await self._record(plant, _facts(plant, decision, own))
+                    seen = await self._register.record(seen, _facts(decision, own))
                 case Keep():
-                    facts = _facts(plant, decision, own)
-                    if facts.in_use != observed.credentials:
-                        await self._record(plant, facts)
+                    facts = _facts(decision, own)
+                    if facts.in_use != seen.observed.credentials:
+                        await self._register.record(seen, facts)
                     return decision, secret
                 case Refuse():
                     return decision, secret
@@ -282,24 +305,17 @@ def secrets_of(plant: Plant, pool: GatewayPool | None) -> frozenset[str]:
     return frozenset(wanted)
 
 
-def _recorded(plant: Plant, observed: PlantObserved) -> tuple[CredentialInUse, ...]:
-    return observed.credentials if observed.plant_id in (None, plant.spec.plant_id) else ()
+def _recorded(seen: SeenPlant) -> tuple[CredentialInUse, ...]:
+    same = seen.observed.plant_id in (None, seen.plant.spec.plant_id)
+    return seen.observed.credentials if same else ()
 
 
-def _facts(plant: Plant, decision: Record | Keep, own: Collection[CredentialInUse]) -> CredentialFacts:
-    in_use = tuple(sorted((*decision.in_use, *own), key=lambda each: each.name))
+def _facts(decision: Record | Keep, own: Collection[CredentialInUse]) -> CredentialFacts:
     warnings = decision.warnings if isinstance(decision, Keep) else ()
     return CredentialFacts(
         warning=_cause(warnings[0]) if warnings else None,
-        in_use=in_use,
-        registered=_registered(plant, in_use),
+        in_use=tuple(sorted((*decision.in_use, *own), key=lambda each: each.name)),
     )
-
-
-def _registered(plant: Plant, in_use: tuple[CredentialInUse, ...]) -> Finding:
-    confirmed = plant.metadata.annotations.get(names.REGISTERED_ANNOTATION)
-    verdict = registered(plant.metadata.name, in_use, confirmed)
-    return Finding(status=verdict.status, reason=verdict.reason, message=verdict.message, prompt=True)
 
 
 def _cause(trouble: Trouble) -> Cause:

@@ -118,13 +118,10 @@ class Engine:
             issuer=IssuerKeeper(
                 client, self.objects, namespace=settings.namespace, given=settings.issuer, now=now
             ),
-            record=lambda plant, facts: self._statuses.record(_name(plant), facts),
-            reread=self._reread,
-            copy=self._copy,
-            fresh_copy=self._fresh_copy,
+            register=self._statuses,
+            copies=_BundleCopies(client, self.objects, self.fleet),
             now=now,
         )
-        self._documents = documents
         self._plants = PlantReconciler(
             self.objects,
             documents,
@@ -272,35 +269,6 @@ class Engine:
         record = self.fleet.shards.get(shard)
         return None if record is None else record.address
 
-    async def _reread(self, plant: Plant) -> tuple[Plant, PlantObserved]:
-        name = _name(plant)
-        document = await self._client.get(PLANTS, *name)
-        self.objects.written(PLANTS, document)
-        read = self._documents.read_plant(name)
-        if not isinstance(read, Plant) or read.metadata.uid != plant.metadata.uid:
-            raise ConflictError(f"Plant {name.name} in namespace {name.namespace} is another one now")
-        return read, self._statuses.observed(name)
-
-    def _copy(self, plant: Plant) -> PlantCredentials | None:
-        record = self.fleet.plants.get(_name(plant))
-        if record is None or record.shard is None:
-            return None
-        return _held(self.fleet.shard(record.shard).files, plant)
-
-    async def _fresh_copy(self, plant: Plant) -> PlantCredentials | None:
-        """From whichever bundle of its namespace holds it: placement may not be known."""
-        for metadata in list(self.objects.all(SECRETS, plant.metadata.namespace)):
-            if shard_of(metadata.name, metadata.namespace, metadata.labels) is None:
-                continue
-            try:
-                document = await self._client.get(SECRETS, metadata.namespace, metadata.name)
-            except NotFoundError:
-                continue
-            found = _held(read_files(document), plant)
-            if found is not None:
-                return found
-        return None
-
     async def _post(self, post: Post) -> None:
         if post.patch is not None:
             try:
@@ -312,15 +280,41 @@ class Engine:
         await self._client.create(EVENTS, post.event)
 
 
+class _BundleCopies:
+    """The copies of plants' keys that bundles hold."""
+
+    def __init__(self, client: Client, objects: Objects, fleet: Fleet) -> None:
+        self._client = client
+        self._objects = objects
+        self._fleet = fleet
+
+    def known(self, plant: Plant) -> PlantCredentials | None:
+        """From the bundle that lists the plant, as it is known."""
+        record = self._fleet.plants.get(Name(plant.metadata.namespace, plant.metadata.name))
+        if record is None or record.shard is None:
+            return None
+        return _held(self._fleet.shard(record.shard).files, plant)
+
+    async def read(self, plant: Plant) -> PlantCredentials | None:
+        """From whichever bundle of its namespace holds it: where it runs may not be known."""
+        for metadata in list(self._objects.all(SECRETS, plant.metadata.namespace)):
+            if shard_of(metadata.name, metadata.namespace, metadata.labels) is None:
+                continue
+            try:
+                document = await self._client.get(SECRETS, metadata.namespace, metadata.name)
+            except NotFoundError:
+                continue
+            found = _held(read_files(document), plant)
+            if found is not None:
+                return found
+        return None
+
+
 def _held(files: Any, plant: Plant) -> PlantCredentials | None:
     try:
         return credentials_in(files, plant.metadata.name, plant_id=plant.spec.plant_id)
     except (NotHeldError, BundleUnreadableError):
         return None
-
-
-def _name(plant: Plant) -> Name:
-    return Name(plant.metadata.namespace, plant.metadata.name)
 
 
 def _key(shard: Shard) -> Key:

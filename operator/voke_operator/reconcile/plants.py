@@ -115,7 +115,7 @@ class PlantReconciler:
         record.problems, again = own, LOOK_AGAIN
         usable = False
         if not errors and duplicate is None:
-            settled = await self._keeper.settle(plant, self._statuses.observed(name), one.given, secrets)
+            settled = await self._keeper.settle(self._statuses.seen(plant), one.given, secrets)
             record.credentials = settled.facts
             again = min(again, settled.check_after or again)
             if settled.credentials is not None:

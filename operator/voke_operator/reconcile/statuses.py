@@ -6,18 +6,20 @@ and what the gateways say, and written at the version that is known, so that not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
+from voke_api.resources import Plant
 from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects, metadata_of
 from voke_operator.kube.resources import PLANTS, POOLS, Resource
+from voke_operator.reconcile.credentials import SeenPlant
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord
 from voke_operator.reconcile.queue import Key, Kind
@@ -77,21 +79,44 @@ class Statuses:
             return await self._settle_plant(Name(key.namespace, key.name))
         return await self._settle_pool(Name(key.namespace, key.name))
 
-    async def record(self, name: Name, credentials: CredentialFacts) -> PlantObserved:
-        """Write now which credentials a Plant has, at the version that is known.
+    def seen(self, plant: Plant) -> SeenPlant:
+        """A Plant with its status, as far as is known."""
+        name = Name(plant.metadata.namespace, plant.metadata.name)
+        document = self._objects.document(PLANTS, *name)
+        if document is None:
+            return SeenPlant(plant=plant, observed=PlantObserved(), version="")
+        version = document["metadata"]["resourceVersion"]
+        return SeenPlant(plant=plant, observed=plant_observed(document), version=version)
+
+    async def read(self, seen: SeenPlant) -> SeenPlant:
+        """Read the Plant from the API server.
 
         Raises:
-            ConflictError: it changed since; what is known is up to date now.
-            NotFoundError: the Plant is gone.
+            ConflictError: another Plant has its name.
+            NotFoundError: it is gone.
         """
-        self._fleet.plant(name).credentials = credentials
-        await self._settle_plant(name)
-        return self.observed(name)
+        name = Name(seen.plant.metadata.namespace, seen.plant.metadata.name)
+        self._objects.written(PLANTS, await self._client.get(PLANTS, *name))
+        plant = self._documents.plant(name)
+        if plant is None or plant.metadata.uid != seen.plant.metadata.uid:
+            raise ConflictError(f"Plant {name.name} in namespace {name.namespace} is another one now")
+        return self.seen(plant)
 
-    def observed(self, name: Name) -> PlantObserved:
-        """The status of a Plant as far as is known."""
+    async def record(self, seen: SeenPlant, credentials: CredentialFacts) -> SeenPlant:
+        """Write now which credentials a Plant has, and with it whatever else its status is to say.
+
+        Raises:
+            ConflictError: the Plant is not at the version any more that was decided on.
+            NotFoundError: it is gone.
+        """
+        name = Name(seen.plant.metadata.namespace, seen.plant.metadata.name)
         document = self._objects.document(PLANTS, *name)
-        return PlantObserved() if document is None else plant_observed(document)
+        if document is None or document["metadata"]["resourceVersion"] != seen.version:
+            raise ConflictError(f"Plant {name.name} in namespace {name.namespace} has changed meanwhile")
+        self._fleet.plant(name).credentials = credentials
+        registered = {"plant_id": seen.plant.spec.plant_id, "credentials": credentials.in_use}
+        await self._settle_plant(name, registered=registered)
+        return self.seen(seen.plant)
 
     def outage(self, pool: Name) -> bool:
         """Whether no plant of a pool gets through to Voke."""
@@ -102,7 +127,10 @@ class Statuses:
         self._damper.forget(Key(Kind.PLANT, *name))
         self._figures.forget(name)
 
-    async def _settle_plant(self, name: Name) -> float | None:
+    async def _settle_plant(
+        self, name: Name, *, registered: Mapping[str, object] | None = None
+    ) -> float | None:
+        """``registered``: which credentials are in force, if that is to be written whatever else is."""
         document = self._objects.document(PLANTS, *name)
         record = self._fleet.plants.get(name)
         if document is None or record is None:
@@ -112,15 +140,17 @@ class Statuses:
         before, now = plant_observed(document), self._clock()
         key = Key(Kind.PLANT, *name)
         decision = self._damper.judge(key, wanted, before, now, at=self._wall_clock())
-        after = before
-        if decision.write is not None:
-            await self._write(PLANTS, document, decision.write)
+        after = decision.write
+        if registered is not None:
+            after = (after or before).model_copy(update=registered)
+        if after is not None:
+            await self._write(PLANTS, document, after)
             self._damper.written(key, now)
-            after = decision.write
             occurrence = transition(before.conditions, after.conditions, regarding(PLANTS, document))
             if occurrence is not None:
                 self._events.note(occurrence)
-        self._figures.note(name, after.conditions, after.credentials)
+        shown = after or before
+        self._figures.note(name, shown.conditions, shown.credentials)
         return None if decision.due is None else max(0.1, decision.due - now)
 
     def _facts(self, name: Name, document: Object, record: PlantRecord) -> PlantFacts:

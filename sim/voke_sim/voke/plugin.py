@@ -16,6 +16,8 @@ FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-fPIC", "-Wall", "-Wex
 LIBRARIES = ("-lcjson", "-lcrypto")
 PACKAGES = ("mosquitto-dev", "libmosquitto-dev", "libcjson-dev", "libssl-dev")
 
+_COMPILE_WITHIN = 100.0
+
 
 class PluginBuildError(RuntimeError):
     """The plugin could not be compiled; the message says what to install, or what the compiler said."""
@@ -66,7 +68,15 @@ async def _compile(compiler: str, target: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(_COMPILE_WITHIN):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise PluginBuildError(
+            f"{compiler} did not compile {SOURCE.name} within {_COMPILE_WITHIN:g} s"
+        ) from None
     if process.returncode == 0:
         return
     said = output.decode(errors="replace").strip()

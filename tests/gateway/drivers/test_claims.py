@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.children import ending
 from tests.support.modbus import eventually
 from tests.support.modbus_connections import Soonest, poll
 from tests.support.modbus_devices import device, point
@@ -80,7 +81,7 @@ async def test_it_is_free_when_given_back_and_leaves_nothing_behind(locks: Path)
 def test_a_killed_process_holds_nothing(locks: Path) -> None:
     held = subprocess.Popen([sys.executable, "-c", HOLDER, str(locks)], stdout=subprocess.PIPE, text=True)
     assert held.stdout is not None
-    with held.stdout:
+    with held, ending(held):
         assert held.stdout.readline() == "claimed\n"
         with pytest.raises(EndpointHeldError, match=rf"voke run \(process {held.pid}\), connection plc1"):
             asyncio.run(claim(EndpointClaims("voke probe", locks)))

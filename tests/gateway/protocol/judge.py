@@ -44,6 +44,7 @@ def _ask(task: str, lines: list[bytes]) -> list[bytes]:
         input=b"".join(line + b"\n" for line in lines),
         capture_output=True,
         check=False,
+        timeout=300,  # a million documents come in pieces of 20,000
     )
     if done.returncode != 0:
         raise RuntimeError(f"the judge failed: {done.stderr.decode(errors='replace')}")

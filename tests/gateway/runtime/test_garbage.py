@@ -34,7 +34,9 @@ asyncio.run(main())
 
 
 def test_what_is_there_at_the_start_is_never_looked_at_and_later_cycles_are_collected() -> None:
-    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
+    )
     frozen, collected = result.stdout.split()
     assert int(frozen) > 10_000
     assert collected == "True"

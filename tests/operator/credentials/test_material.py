@@ -18,7 +18,8 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 def openssl(*args: str, stdin: bytes = b"") -> bytes:
-    return subprocess.run(["openssl", *args], input=stdin, capture_output=True, check=True).stdout
+    command = ["openssl", *args]
+    return subprocess.run(command, input=stdin, capture_output=True, check=True, timeout=60).stdout
 
 
 def test_the_hmac_key_is_256_bits_in_hex() -> None:

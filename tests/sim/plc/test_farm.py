@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from tests.support.children import ending
 from tests.support.modbus import Raw, read_request
 from voke_sim.plc.farm import farm_process
 
@@ -36,21 +37,21 @@ async def test_every_server_of_a_farm_answers_and_the_cost_is_told() -> None:
 def test_a_farm_ends_on_sigterm() -> None:
     farm = subprocess.Popen(COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert farm.stdout is not None
-    with farm:
+    with farm, ending(farm):
         ready = json.loads(farm.stdout.readline())
         assert (len(ready["ports"]), ready["units"], ready["values"], ready["pid"]) == (3, 2, 5, farm.pid)
         farm.send_signal(signal.SIGTERM)
-        assert farm.wait(10) == 0
+        assert farm.wait() == 0
 
 
 def test_a_farm_ends_with_its_parents_pipe() -> None:
     farm = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert farm.stdout is not None
-    with farm:
+    with farm, ending(farm):
         farm.stdout.readline()
         assert farm.stdin is not None
         farm.stdin.close()
-        assert farm.wait(10) == 0
+        assert farm.wait() == 0
 
 
 async def test_ten_thousand_reads_a_second_leave_most_of_a_core_free() -> None:

@@ -110,7 +110,7 @@ async def test_no_broker_outlives_a_killed_parent(tmp_path: Path) -> None:
     pids = [int(pid) for pid in (await asyncio.wait_for(parent.stdout.readline(), 30)).split()]
     assert all(is_running(pid) for pid in pids)
     parent.kill()
-    await parent.wait()
+    await asyncio.wait_for(parent.wait(), 10)
     for pid in pids:
         await gone(pid)
 

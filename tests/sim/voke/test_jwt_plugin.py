@@ -37,7 +37,7 @@ def check(
     subprocess.run(
         ["cc", *plugin.FLAGS, "-D_GNU_SOURCE", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover",
          f"-I{plugin.SOURCE.parent}", str(HARNESS), "-o", str(binary), *plugin.LIBRARIES],
-        check=True,
+        check=True, timeout=100,
     )  # fmt: skip
     keys = directory / "keys"
     keys.mkdir()

@@ -11,6 +11,7 @@ import pytest
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from tests.support.children import ending
 from tests.support.modbus_connections import connection, poll
 from tests.support.modbus_devices import device, point
 from voke_api.resolved import DeviceLimits, MaskBit
@@ -26,7 +27,7 @@ def libmodbus_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert compiler, "there is no C compiler: apt-get install gcc libc6-dev"
     program = tmp_path_factory.mktemp("libmodbus") / "server"
     command: list[str | Path] = [compiler, "-O1", "-Wall", "-o", program, SOURCE, "-lmodbus"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    built = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert built.returncode == 0, f"libmodbus is needed: apt-get install libmodbus-dev\n{built.stderr}"
     return program
 
@@ -39,8 +40,14 @@ def libmodbus(libmodbus_program: Path) -> Iterator[int]:
     ) as server:
         assert server.stdout is not None
         assert server.stdin is not None
-        yield int(server.stdout.readline())
-        server.stdin.close()
+        with ending(server):
+            port = int(server.stdout.readline())
+        try:
+            yield port
+        finally:
+            with ending(server):
+                server.stdin.close()
+                server.wait()
 
 
 async def test_libmodbus_is_read_in_all_four_tables_and_orders(libmodbus: int) -> None:
