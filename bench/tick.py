@@ -24,6 +24,7 @@ from voke_gateway.drivers.base import ConnectionState, DeviceReading, PointWrite
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Entry, Kind, Quota
 from voke_gateway.plant.runner import PlantRunner
+from voke_gateway.plant.turns import Turns
 from voke_gateway.stats import GatewayStats
 from voke_gateway.uplink.session import ConnectFailedError, Login, Session
 
@@ -129,6 +130,7 @@ async def measure() -> None:
         connector=NoVoke(),
         store=store,
         gateway_stats=GatewayStats(),
+        turns=Turns(),
         wall_clock=loop.wall_clock,
         random=Random(1),
         nonce=lambda: "0" * 16,

@@ -31,7 +31,7 @@ class PlantStats:
     ticks_missed: int = 0
     """Ticks that passed unused because the process was suspended or overloaded."""
     ticks_skipped: Counter[str] = field(default_factory=Counter)
-    """By connection: it was still busy when its turn came."""
+    """By connection: it, or the whole gateway, was still busy when its turn came."""
     snapshots: int = 0
     last_snapshot_at: float | None = None
     """Gauge: wall clock of the last snapshot assembled."""

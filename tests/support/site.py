@@ -19,6 +19,7 @@ from voke_gateway.clock import WallClock
 from voke_gateway.outbox.memory import MemoryStore
 from voke_gateway.outbox.store import Entry, Kind, Quota
 from voke_gateway.plant.runner import PlantRunner
+from voke_gateway.plant.turns import Turns
 from voke_gateway.stats import GatewayStats
 from voke_gateway.uplink.session import ConnectFailedError, Connector, Login, Session
 
@@ -117,6 +118,7 @@ class Site:
             connector=connector or NoVoke(),
             store=self.store,
             gateway_stats=self.gateway_stats,
+            turns=Turns(),
             wall_clock=loop.wall_clock,
             random=Random(1),
             nonce=lambda: f"{next(nonces):016x}",

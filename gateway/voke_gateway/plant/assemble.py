@@ -5,15 +5,23 @@ seconds after the tick. What ends later is gathered the same way: a late window 
 reading and closes when no late pass is running any more, at the latest ``within`` seconds after it opened.
 Both close at the next tick, before anything is asked again: a device's readings leave in the order in which
 they were made, and none is in a message twice.
+
+A window whose end comes late has been held up with everything else in the process, and what was answered in
+time may still lie in a socket. It stays open for as long again, until the loop is punctual or the next tick
+comes: a tick that is read in time is one message also when time is short.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from voke_gateway.drivers.base import DeviceReading
 from voke_gateway.plant.snapshot import Reported, SnapshotFormat
+
+PUNCTUAL: Final = 0.02
+"""Seconds by which a window may close late without being prolonged for it."""
 
 Send = Callable[[Mapping[int, Reported]], None]
 """Takes the reports of one message, by position in the plant. Raises nothing."""
@@ -67,7 +75,7 @@ class Assembly:
             awaited += len(one.awaited)
         if awaited:
             self._awaited, self._passes = awaited, len(passes)
-            self._snapshot_timer = self._loop.call_later(self._within, self._close_snapshot)
+            self._snapshot_timer = self._open(self._snapshot_over)
         else:
             self._late_passes += len(passes)
 
@@ -121,8 +129,27 @@ class Assembly:
         if position in self._late:
             self._close_late()
         if self._late_timer is None:
-            self._late_timer = self._loop.call_later(self._within, self._close_late)
+            self._late_timer = self._open(self._late_over)
         self._late[position] = report
+
+    def _open(self, over: Callable[[float], None], within: float | None = None) -> asyncio.TimerHandle:
+        """A window that is over after ``within`` seconds; ``over`` is told when that was to be."""
+        until = self._loop.time() + (self._within if within is None else within)
+        return self._loop.call_at(until, over, until)
+
+    def _snapshot_over(self, until: float) -> None:
+        late = self._loop.time() - until
+        if late > PUNCTUAL:
+            self._snapshot_timer = self._open(self._snapshot_over, late)
+        else:
+            self._close_snapshot()
+
+    def _late_over(self, until: float) -> None:
+        late = self._loop.time() - until
+        if late > PUNCTUAL:
+            self._late_timer = self._open(self._late_over, late)
+        else:
+            self._close_late()
 
     def _close_snapshot(self) -> None:
         assert self._snapshot_timer is not None

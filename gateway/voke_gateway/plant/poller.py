@@ -67,10 +67,15 @@ class Poller(Pass):
 
     def due(self, tick: Tick) -> Sequence[str]:
         """Devices whose turn it is, and those that lost an earlier turn to a busy connection."""
-        if tick.first or not self._every:
+        if not self._every:
             return self._devices
-        every, owed, index = self._every, self._owed, tick.index
-        return [name for name in self._devices if index % every.get(name, 1) == 0 or name in owed]
+        every, owed = self._every, self._owed
+        return [name for name in self._devices if name in owed or tick.is_turn(every.get(name, 1))]
+
+    @property
+    def at_every_tick(self) -> bool:
+        """It is polled at every tick; a turn that is lost is not made up for."""
+        return len(self._every) < len(self._devices)
 
     @property
     def busy(self) -> bool:

@@ -83,9 +83,11 @@ class Polling:
             self._tasks[name] = run(f"poller of {name}", poller.run)
 
     def tick(self, tick: Tick, skipped: Counter[str]) -> None:
-        """Start the passes that are due; connections that are still busy are counted in ``skipped``."""
+        """Start the passes that are due; turns that connections lose are counted in ``skipped``."""
         started = []
         for name, poller in self._pollers.items():
+            if tick.missed and poller.at_every_tick:
+                skipped[name] += tick.missed
             devices = poller.due(tick)
             if not devices:
                 continue

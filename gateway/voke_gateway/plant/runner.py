@@ -27,6 +27,7 @@ from voke_gateway.plant.polling import Polling, devices_by_connection
 from voke_gateway.plant.schedule import Tick, Ticker
 from voke_gateway.plant.snapshot import Reported, SnapshotFormat
 from voke_gateway.plant.supervise import supervise
+from voke_gateway.plant.turns import Turns
 from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import GatewayStats, PlantStats
 from voke_gateway.uplink.session import Connector
@@ -56,11 +57,12 @@ class PlantRunner:
         connector: Connector,
         store: Store,
         gateway_stats: GatewayStats,
+        turns: Turns,
         wall_clock: WallClock,
         random: Random,
         nonce: Callable[[], str],
     ) -> None:
-        """``nonce`` gives hex that never repeats, for envelopes and alarm ids.
+        """``turns`` are shared by the plants of a process; ``nonce`` gives hex that never repeats, for envelopes and alarm ids.
 
         Raises:
             KeyError: the plant has a connection whose protocol has no driver.
@@ -90,7 +92,7 @@ class PlantRunner:
         self.connections: Mapping[str, Connection] = {}
         """By name; one that is being replaced is missing meanwhile."""
         self.alarms = Alarms(plant, put=self._put, stats=self.stats, new_id=nonce)
-        self._ticker = Ticker(plant, self._tick, wall_clock=wall_clock)
+        self._ticker = Ticker(plant, self._tick, turns=turns, wall_clock=wall_clock)
         self._make(plant, credentials)
 
     def _make(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import structlog
 
 from voke_api.resolved import ResolvedPlant
 from voke_gateway.clock import WallClock
+from voke_gateway.plant.turns import Turns
 
 SHORTEST_FIRST_GAP = 30.0
 """Seconds; see :class:`Schedule`."""
@@ -34,11 +35,22 @@ class Tick:
     """One moment at which a plant is read."""
 
     index: int
-    """Counts intervals since the epoch; ``every: n`` polls when it is divisible by n."""
+    """Counts intervals since the epoch."""
     missed: int = 0
     """Ticks that passed unused before this one: the process was suspended or overloaded."""
     first: bool = False
     """The one at the start, outside the beat: every device is polled, whatever its ``every``."""
+
+    def is_turn(self, every: int) -> bool:
+        """Whether a device that is polled on every so many ticks is polled on this one.
+
+        That is when the index, or that of a tick missed before it, is divisible by ``every``.
+        """
+        return self.first or self.index % every <= self.missed
+
+    def instead_of(self, waiting: Tick) -> Tick:
+        """This tick, come while ``waiting`` still waited for its turn: it takes the place of both."""
+        return replace(self, missed=self.missed + waiting.missed + 1, first=waiting.first)
 
 
 class Schedule:
@@ -88,15 +100,26 @@ class Schedule:
 
 
 class Ticker:
-    """Calls ``on_tick`` at every tick of a schedule, from a timer of the running loop."""
+    """Calls ``on_tick`` at every tick of a schedule, from a timer of the running loop, when its turn comes.
+
+    While a tick waits for its turn the next one may come. Then only that one is taken, in the same place, and
+    the other one counts as missed.
+    """
 
     def __init__(
-        self, plant: ResolvedPlant, on_tick: Callable[[Tick], None], *, wall_clock: WallClock
+        self,
+        plant: ResolvedPlant,
+        on_tick: Callable[[Tick], None],
+        *,
+        turns: Turns,
+        wall_clock: WallClock,
     ) -> None:
         self._plant = plant
         self._on_tick = on_tick
+        self._turns = turns
         self._wall_clock = wall_clock
         self._timer: asyncio.TimerHandle | None = None
+        self._waiting: Tick | None = None
 
     def start(self) -> None:
         """Tick now, then on the beat."""
@@ -118,6 +141,7 @@ class Ticker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._waiting = None
 
     def _make_schedule(self, *, joined: bool) -> Schedule:
         plant, now = self._plant, self._loop.time()
@@ -126,6 +150,16 @@ class Ticker:
     def _fire(self) -> None:
         tick = self._schedule.take(self._loop.time())
         self._timer = self._loop.call_at(self._schedule.due, self._fire)
+        if self._waiting is not None:
+            self._waiting = tick.instead_of(self._waiting)
+            return
+        self._waiting = tick
+        self._turns.take(len(self._plant.connections), self._start_tick)
+
+    def _start_tick(self) -> None:
+        tick, self._waiting = self._waiting, None
+        if tick is None:
+            return  # stopped meanwhile
         try:
             self._on_tick(tick)
         except Exception:

@@ -22,6 +22,7 @@ from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import Drivers
 from voke_gateway.outbox.store import Store
 from voke_gateway.plant.runner import PlantRunner
+from voke_gateway.plant.turns import Turns
 from voke_gateway.runtime.http import Response, Routes
 from voke_gateway.runtime.leases import Leases
 from voke_gateway.runtime.metrics import CONTENT_TYPE, GatewayCollector, Source, exposition
@@ -89,6 +90,7 @@ class Gateway:
         self._started_at = wall_clock()
         self._stats = GatewayStats()
         self._places: dict[str, _Place] = {}
+        self._turns = Turns()
         self._leases = Leases()
         self._turn = asyncio.Lock()
         self._quiet = asyncio.Event()
@@ -269,6 +271,7 @@ class Gateway:
             connector=self._connector,
             store=self._store,
             gateway_stats=self._stats,
+            turns=self._turns,
             wall_clock=self._wall_clock,
             random=self._random,
             nonce=self._nonce,

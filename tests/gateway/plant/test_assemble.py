@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.plants import battery_document, resolved
-from tests.support.virtual_time import run
+from tests.support.virtual_time import VirtualTimeLoop, run
 from voke_api.resolved import ResolvedPlant
 from voke_gateway.drivers.base import DeviceReading, Fault, FaultKind
 from voke_gateway.plant.assemble import Assembly, Pass
@@ -30,7 +30,10 @@ class Bench:
     """An assembly whose passes are driven by hand."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        self._loop = loop
+        self.compute = loop.compute
         self._start = self._loop.time()
         self.sent: list[tuple[float, str, str]] = []
         """Seconds, kind, and the devices of each message."""
@@ -192,6 +195,53 @@ def test_what_comes_back_together_after_an_outage_leaves_together() -> None:
         await asyncio.sleep(1)
 
     assert on_the_bench(script) == [(0.04, "late", "ABCD")]
+
+
+def test_what_was_answered_while_the_process_was_busy_is_not_late() -> None:
+    async def script(bench: Bench) -> None:
+        first, second = bench.begin("A", "BC")
+        bench.read(first, "A")
+        await asyncio.sleep(0.1)
+        bench.compute(0.7)  # the answers of B and C are there, but nobody had the time to look
+        await asyncio.sleep(0.01)
+        bench.read(second, "B", "C")
+        await asyncio.sleep(1)
+
+    assert on_the_bench(script) == [(0.81, "snapshot", "ABC")]
+
+
+def test_a_busy_process_prolongs_a_window_by_as_much_as_it_was_late_and_no_more() -> None:
+    async def script(bench: Bench) -> None:
+        first, _silent = bench.begin("A", "B")
+        bench.read(first, "A")
+        bench.compute(WITHIN + 0.3)
+        await asyncio.sleep(2)
+
+    assert on_the_bench(script) == [(1.1, "snapshot", "A")]
+
+
+def test_late_readings_are_gathered_for_longer_too_when_the_process_is_busy() -> None:
+    async def script(bench: Bench) -> None:
+        (slow,) = bench.begin("ABCD")
+        await asyncio.sleep(0.6)
+        bench.read(slow, "A")
+        bench.compute(0.9)
+        await asyncio.sleep(0.1)
+        bench.read(slow, "B", "C", "D")
+        bench.assembly.over(slow)
+
+    assert on_the_bench(script) == [(1.6, "late", "ABCD")]
+
+
+def test_however_busy_the_process_is_a_window_ends_with_the_next_tick() -> None:
+    async def script(bench: Bench) -> None:
+        first, _silent = bench.begin("A", "B")
+        bench.read(first, "A")
+        bench.compute(5.0)
+        await asyncio.sleep(0.1)
+        bench.begin()
+
+    assert on_the_bench(script) == [(5.1, "snapshot", "A")]
 
 
 def test_the_next_tick_closes_everything_so_that_nothing_is_overtaken() -> None:

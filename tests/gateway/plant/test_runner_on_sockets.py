@@ -16,6 +16,7 @@ from voke_gateway.clock import system_clock
 from voke_gateway.drivers.registry import DRIVERS
 from voke_gateway.outbox.store import Kind
 from voke_gateway.plant.runner import PlantRunner
+from voke_gateway.plant.turns import Turns
 from voke_gateway.stats import GatewayStats
 from voke_sim.plc.bank import Bank
 from voke_sim.plc.faults import Silent, Slow
@@ -89,6 +90,7 @@ async def test_bad_plcs_cost_the_good_ones_neither_tick_nor_content() -> None:
         connector=NoVoke(),
         store=store,
         gateway_stats=GatewayStats(),
+        turns=Turns(),
         wall_clock=system_clock,
         random=Random(1),
         nonce=lambda: secrets.token_hex(8),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support.plants import battery_plant
 from tests.support.virtual_time import EPOCH, VirtualTimeLoop, run, wall_clock
 from voke_gateway.plant.schedule import Schedule, Tick, Ticker, phase
+from voke_gateway.plant.turns import Turns
 
 PLANT_ID = "3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f"
 
@@ -131,7 +132,7 @@ def ticks_of(seconds: float, *, interval: str = "1s", fail_at: int | None = None
                 loop.wall_offset = -86_400.0
 
         plant = battery_plant(telemetry={"interval": interval})
-        ticker = Ticker(plant, on_tick, wall_clock=wall_clock)
+        ticker = Ticker(plant, on_tick, turns=Turns(), wall_clock=wall_clock)
         ticker.start()
         await asyncio.sleep(seconds)
         ticker.stop()
@@ -163,10 +164,11 @@ def test_a_suspended_loop_skips_what_it_missed() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         seen: list[Tick] = []
-        ticker = Ticker(battery_plant(telemetry={"interval": "1s"}), seen.append, wall_clock=wall_clock)
+        plant = battery_plant(telemetry={"interval": "1s"})
+        ticker = Ticker(plant, seen.append, turns=Turns(), wall_clock=wall_clock)
         ticker.start()
         await asyncio.sleep(10.0)
-        loop._now += 3600.0
+        loop.compute(3600.0)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         seen.append(Tick(-1))
