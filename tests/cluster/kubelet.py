@@ -163,8 +163,9 @@ class Kubelet:
                 link.symlink_to(Path("..data") / name)
         swap = directory / "..data_tmp"
         swap.symlink_to(target.name)
-        before = os.readlink(directory / "..data") if (directory / "..data").is_symlink() else None
-        swap.rename(directory / "..data")
+        current = directory / "..data"
+        before = current.readlink() if current.is_symlink() else None
+        swap.rename(current)
         if before is not None:
             shutil.rmtree(directory / before, ignore_errors=True)
         return version

@@ -90,7 +90,7 @@ class ReferencedSecrets:
         if kept is not None and metadata is not None and kept.resource_version == metadata.resource_version:
             return kept
         try:
-            if not _allowed(metadata and metadata.labels):
+            if metadata is None or not _allowed(metadata.labels):
                 seen = await self._client.get_metadata(SECRETS, namespace, name)
                 if not _allowed(seen["metadata"].get("labels")):
                     return from_document({**seen, "data": {}})

@@ -22,10 +22,9 @@ import structlog
 from voke_api.bundle import BundleUnreadableError, NotHeldError, credentials_in
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
-from voke_api.resources.observed import PlantObserved
 from voke_operator import names
 from voke_operator.kube.client import Client
-from voke_operator.kube.errors import ConflictError, NotFoundError, RetryError
+from voke_operator.kube.errors import NotFoundError, RetryError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import EVENTS, PLANTS, POOLS, PROFILES, SECRETS
 from voke_operator.kube.sources import Scope, Sources
