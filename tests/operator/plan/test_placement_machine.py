@@ -6,7 +6,7 @@ knows gateways by answers that may be old.
 
 from __future__ import annotations
 
-from typing import Any
+from math import ceil
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.operator.plan.cluster import Cluster
 from tests.operator.plan.sites import plant_id, site
+from voke_api.resources import Plant
 from voke_operator.plan.difference import Step
 from voke_operator.plan.placement import Reason
 
@@ -29,6 +30,7 @@ class Placing(RuleBasedStateMachine):
     def start(self) -> None:
         self.cluster = Cluster()
         self.steps: list[Step] = []
+        self.writes = 0
         for name in ("default", "other"):
             self.cluster.pool(name, shard={"maxPlants": 2})
 
@@ -36,35 +38,63 @@ class Placing(RuleBasedStateMachine):
     def write_plant(self, name: str, of: str, pool: str) -> None:
         self.cluster.add(site(name, plantId=plant_id(of), pool=pool))
 
-    @rule(name=NAMES)
-    def break_plant(self, name: str) -> None:
-        if name in self.cluster.plants:
-            spec = self.cluster.plants[name].spec
-            missing: dict[str, Any] = {
-                "externalId": "M1",
-                "type": "METER",
-                "connection": "plc1",
-                "profile": "gone",
-            }
-            self.cluster.add(site(name, plantId=spec.plant_id, pool=spec.pool, devices=[missing]))
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.plants)
+    def change_pool(self, data: st.DataObject) -> None:
+        plant = self.some_plant(data)
+        pool = "other" if plant.spec.pool == "default" else "default"
+        self.cluster.add(site(plant.metadata.name, plantId=plant.spec.plant_id, pool=pool))
 
-    @rule(name=NAMES)
-    def delete_plant(self, name: str) -> None:
-        self.cluster.plants.pop(name, None)
+    @rule(data=st.data(), name=NAMES, pool=POOLS)
+    @precondition(lambda self: self.cluster.plants)
+    def rename_plant(self, data: st.DataObject, name: str, pool: str) -> None:
+        plant = self.some_plant(data)
+        del self.cluster.plants[plant.metadata.name]
+        self.cluster.add(site(name, plantId=plant.spec.plant_id, pool=pool))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.plants)
+    def break_plant(self, data: st.DataObject) -> None:
+        plant = self.some_plant(data)
+        gone = {"externalId": "M1", "type": "METER", "connection": "plc1", "profile": "gone"}
+        spec = {"plantId": plant.spec.plant_id, "pool": plant.spec.pool, "devices": [gone]}
+        self.cluster.add(site(plant.metadata.name, **spec))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.plants)
+    def delete_plant(self, data: st.DataObject) -> None:
+        del self.cluster.plants[self.some_plant(data).metadata.name]
+
+    def some_plant(self, data: st.DataObject) -> Plant:
+        return self.cluster.plants[data.draw(st.sampled_from(sorted(self.cluster.plants)))]
 
     @rule(most=st.integers(1, 3), name=POOLS)
     def change_limits(self, most: int, name: str) -> None:
         self.cluster.pool(name, shard={"maxPlants": most})
 
+    @rule(share=st.sampled_from([0.3, 0.7, 1.0]))
+    def plan_and_make_some_steps(self, share: float) -> None:
+        steps = self.cluster.plan().steps
+        self.cluster.make(steps[: ceil(share * len(steps))])
+
     @rule()
     def plan(self) -> None:
         self.steps = list(self.cluster.plan().steps)
+        self.writes = self.cluster.writes
 
-    @rule(share=st.floats(0, 1))
+    @rule()
     @precondition(lambda self: self.steps)
-    def make_some_steps_and_crash(self, share: float) -> None:
-        self.cluster.make(self.steps[: 1 + int(share * len(self.steps))])
+    def make_an_old_plans_steps(self) -> None:
+        if self.writes == self.cluster.writes:
+            self.cluster.make(self.steps)
         self.steps = []
+
+    @rule()
+    def everything_happens_quickly(self) -> None:
+        for _ in range(2):
+            self.cluster.make(self.cluster.plan().steps)
+            self.cluster.kubernetes()
+            self.cluster.ask()
 
     @rule()
     def pods_follow(self) -> None:
@@ -107,8 +137,8 @@ class Placing(RuleBasedStateMachine):
 
 
 Placing.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
+    max_examples=150,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
