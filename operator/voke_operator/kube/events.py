@@ -36,6 +36,10 @@ Take = Callable[[Event], None]
 """Given each event, in the loop that :func:`watch` was called in."""
 
 _BACKOFFS: Final = (1, 2, 4, 8, 16, 30)
+_CHUNK: Final = 100
+"""Objects that it lists at a time. By default it asks for all at once, and holds all of them as dicts."""
+_IDLE: Final = 0.05
+"""Seconds for which a worker keeps the last object that it has handled."""
 _LONGEST_END: Final = 10.0
 """Seconds that kopf gets to end; its thread does not keep the process."""
 _GOODBYE: Final = 0.25
@@ -119,6 +123,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True  # a Lease decides who leads
     settings.scanning.disabled = True  # our kinds are known: no right to list CRDs and namespaces is needed
     settings.posting.enabled = False  # Events are ours to write
+    settings.watching.chunk_size = _CHUNK
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 20
     settings.watching.connect_timeout = 10
@@ -128,7 +133,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = _BACKOFFS
     settings.queueing.worker_limit = None  # a limit throttles to limit / idle_timeout objects a second
-    settings.queueing.idle_timeout = 1.0
+    settings.queueing.idle_timeout = _IDLE
     settings.process.ultimate_exiting_timeout = None  # it would end the whole process
     return settings
 
