@@ -113,6 +113,10 @@ class Credentials(RuleBasedStateMachine):
     def an_operator_crashes(self, who: int) -> None:
         self.operators[who] = Operator(self.server)
 
+    @rule(who=WHO)
+    def another_plant_of_the_shard_changes(self, who: int) -> None:
+        self.operators[who].others_changed = True
+
     # What people and the cluster do
 
     @rule(by=st.sampled_from((1, 30, 300, 500, 731)))
@@ -243,6 +247,8 @@ class Credentials(RuleBasedStateMachine):
             assert ids(self.server.bundle.held) == plant.recorded
             assert plant.recorded.keys() == needed
             assert plant.recorded.items() <= ids(self.server.secret.data).items()
+            owners = [each["uid"] for each in self.server.secret.owners]
+            assert owners == ([] if plant.policy == "Retain" else [plant.uid])
         elif isinstance(decision, Refuse):
             assert plant is not None
             for problem in decision.problems:
@@ -324,7 +330,7 @@ class Credentials(RuleBasedStateMachine):
 
 
 TestCredentials = Credentials.TestCase
-TestCredentials.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCredentials.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.slow

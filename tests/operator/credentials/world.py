@@ -182,6 +182,8 @@ class Operator:
     about_to: Decision | None = None
     to_read: tuple[str, ...] = _READS
     """What is still to be read before anything is decided."""
+    others_changed: bool = False
+    """Whether its shard's bundle is to be written for the sake of another plant."""
     just_read: bool = False
     """Whether nothing was done since everything was read."""
 
@@ -244,9 +246,9 @@ class Operator:
                 assert self.plant is not None
                 self.server.write_status(self.plant, in_use)
                 self.plant = self.server.plant
-            case Keep(material=held) if held != self.bundle.held:
+            case Keep(material=held) if held != self.bundle.held or self.others_changed:
                 self.server.write_bundle(self.bundle, held)
-                self.bundle = self.server.bundle
+                self.bundle, self.others_changed = self.server.bundle, False
 
 
 def make(wanted: tuple[Name, ...], plant_id: str, server: Server) -> dict[Name, Material]:
