@@ -270,11 +270,8 @@ class _Placing:
             if plant not in kept or kept[plant].plant_id != plant_id
         }
         notes = {left.plant_id: left for left in seen.leaving} | dropped
-        here = {claim.plant_id for claim in kept.values()}
         self._leaving[shard] = {
-            plant_id: left
-            for plant_id, left in sorted(notes.items())
-            if plant_id not in here and not has_let_go(seen, left)
+            plant_id: left for plant_id, left in sorted(notes.items()) if not has_let_go(seen, left)
         }
         for plant_id in self._leaving[shard]:
             self._holders[plant_id].append(shard)

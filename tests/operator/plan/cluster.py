@@ -174,14 +174,14 @@ class Cluster:
             metadata = {**step.document["metadata"], "uid": uid, "resourceVersion": str(self.writes)}
             self.objects[step.ref] = {**step.document, "metadata": metadata}
 
-    def kubernetes(self) -> None:
-        """Pods start and end as StatefulSets say; gateways read their bundles."""
-        for shard in self.workloads():
+    def kubernetes(self, only: ShardId | None = None) -> None:
+        """Pods start and end as StatefulSets say, and gateways read their bundles; or of one shard only."""
+        for shard in self.workloads() if only is None else self.workloads() & {only}:
             files = self.files(shard)
             if files is not None and MANIFEST in files:
                 self.gateways.setdefault(shard, Gateway()).follow(files)
-        for shard in set(self.gateways) - self.workloads():
-            del self.gateways[shard]
+        for shard in (set(self.gateways) if only is None else {only}) - self.workloads():
+            self.gateways.pop(shard, None)
 
     def ask(self) -> None:
         """Ask every gateway for its status."""

@@ -99,6 +99,11 @@ def test_a_plant_whose_pool_changes_stops_first() -> None:
     assert not placement.shards[FIRST].remove
 
 
+def test_an_answer_from_before_the_plant_ran_does_not_mean_that_it_has_stopped() -> None:
+    there = seen(FIRST, "a", status=status(5))
+    assert place([claim("a", "other")], LIMITS, [there]).decisions["a"].waits_for == (FIRST,)
+
+
 def test_it_starts_elsewhere_when_its_gateway_has_been_seen_without_it() -> None:
     def moved(**shard: Any) -> ShardId | None:
         there = seen(FIRST, leaving=(left("a", since=5),), **shard)

@@ -96,9 +96,11 @@ class Placing(RuleBasedStateMachine):
             self.cluster.kubernetes()
             self.cluster.ask()
 
-    @rule()
-    def pods_follow(self) -> None:
-        self.cluster.kubernetes()
+    @rule(data=st.data())
+    @precondition(lambda self: self.cluster.gateways or self.cluster.workloads())
+    def a_pod_follows(self, data: st.DataObject) -> None:
+        shards = sorted(self.cluster.gateways.keys() | self.cluster.workloads())
+        self.cluster.kubernetes(data.draw(st.sampled_from(shards)))
 
     @rule()
     def gateways_drain(self) -> None:
