@@ -109,7 +109,8 @@ class ControlPlane:
     @contextlib.contextmanager
     def client(self, kubeconfig: Path | None = None) -> Iterator[kubernetes.client.ApiClient]:
         """A client of the administrator, or of another ``kubeconfig``."""
-        with kubernetes.config.new_client_from_config(str(kubeconfig or self.kubeconfig)) as client:
+        path = str(kubeconfig or self.kubeconfig)
+        with kubernetes.config.new_client_from_config(path) as client:  # type: ignore[no-untyped-call]
             yield client
 
     def kubectl(

@@ -194,7 +194,8 @@ async def test_a_server_that_is_away_or_hangs_is_unavailable(faulty: FaultyApi, 
 
 
 async def test_a_refused_secret_is_not_quoted(client: Client, namespace: str) -> None:
-    bad = secret(namespace, "one", **{"key/with/slashes": MATERIAL})
+    slashes: dict[str, Any] = {"key/with/slashes": MATERIAL}
+    bad = secret(namespace, "one", **slashes)
     with pytest.raises(errors.InvalidError) as caught:
         await client.create(SECRETS, bad)
     assert caught.value.fields == ("data[key/with/slashes]",)
@@ -331,7 +332,8 @@ async def test_in_a_pod_the_token_is_read_again_when_it_was_renewed(
         with pytest.raises(errors.UnavailableError, match="401"):
             await client.get(SECRETS, namespace, "one")
         token.write_text(user["token"])
-        loader = client.configuration.refresh_api_key_hook.__closure__[0].cell_contents
+        hook: Any = client.configuration.refresh_api_key_hook
+        loader = hook.__closure__[0].cell_contents
         loader.token_expires_at = loader.token_expires_at.replace(year=2000)
         with pytest.raises(errors.ForbiddenError):
             await client.get(SECRETS, namespace, "one")

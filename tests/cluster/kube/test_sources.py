@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -45,6 +46,14 @@ class Known:
         self.told: list[tuple[str, str, str]] = []
         self.objects = Objects(lambda *what: self.told.append(what))
         self.sources: Sources
+
+    def shows(self, resource: Resource, names: list[str]) -> bool:
+        """Whether these are known, and no others."""
+        return self.names(resource) == names
+
+    def has(self, resource: Resource, count: int) -> bool:
+        """Whether so many are known."""
+        return len(self.names(resource)) == count
 
     def names(self, resource: Resource) -> list[str]:
         return sorted(metadata.name for metadata in self.objects.all(resource))
@@ -134,7 +143,7 @@ async def test_children_are_known_by_our_label_and_without_their_content(
         await client.create(SECRETS, secret(namespace, "voke-plant-roof", key=b"material"))
         await client.create(SECRETS, secret(namespace, "not-ours", labels={}))
         for resource in made:
-            await until(lambda resource=resource: known.names(resource) == ["voke-gw-default-0"])
+            await until(partial(known.shows, resource, ["voke-gw-default-0"]))
         await until(lambda: known.names(SECRETS) == ["voke-plant-roof"])
         await until(lambda: known.names(PODS) == ["voke-gw-default-0-0"])
         assert all(known.objects.document(SECRETS, namespace, name) is None for name in known.names(SECRETS))
@@ -152,7 +161,7 @@ async def test_a_secret_is_known_as_allowed_while_it_carries_the_label(
             labels = {"metadata": {"labels": {"voke.lovinka.com/allow": value}}}
             made = await client.patch(SECRETS, namespace, "keys", labels, resource_version=version)
             version = made["metadata"]["resourceVersion"]
-            await until(lambda expected=expected: known.names(ALLOWED_SECRETS) == expected)
+            await until(partial(known.shows, ALLOWED_SECRETS, expected))
 
 
 async def test_other_namespaces_are_not_looked_at_and_the_whole_cluster_is_if_wanted(
@@ -223,8 +232,8 @@ async def test_cut_watches_and_a_server_that_is_away_lose_nothing(
             faulty.cut_watches("secrets")
             await client.create(PLANTS, plant(namespace, f"roof-{number}"))
             await client.create(SECRETS, secret(namespace, f"voke-plant-roof-{number}"))
-            await until(lambda number=number: len(known.names(PLANTS)) == number + 1)
-            await until(lambda number=number: len(known.names(SECRETS)) == number + 1)
+            await until(partial(known.has, PLANTS, number + 1))
+            await until(partial(known.has, SECRETS, number + 1))
         async with faulty.away():
             await client.create(PLANTS, plant(namespace, "late"))
             await client.create(SECRETS, secret(namespace, "voke-plant-late"))
@@ -292,7 +301,8 @@ async def test_reading_rights_are_enough_and_nothing_is_ever_written(
 async def test_what_is_missing_in_rbac_is_named_rule_by_rule(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    role = {**READER[0], "rules": [rule for rule in READER[0]["rules"] if rule["resources"] != ["pods"]]}
+    reader: dict[str, Any] = dict(READER[0])
+    role = {**reader, "rules": [rule for rule in reader["rules"] if rule["resources"] != ["pods"]]}
     control_plane.apply(role, READER[1], namespace=namespace)
     configuration = await from_kubeconfig(control_plane.service_account(namespace, "reader"))
     async with contextlib.aclosing(Client(configuration)) as client:

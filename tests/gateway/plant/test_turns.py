@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -48,7 +49,7 @@ def test_a_turn_starts_a_few_passes_and_the_rest_follow_turn_by_turn_in_order() 
     async def script(turns: Turns) -> None:
         started: list[int] = []
         for number in range(10):
-            turns.take(PASSES // 2, lambda number=number: started.append(number))
+            turns.take(PASSES // 2, partial(started.append, number))
         seen = [len(started)]
         while len(started) < 10:
             await asyncio.sleep(0)
@@ -63,7 +64,7 @@ def test_nobody_overtakes_those_who_wait() -> None:
     async def script(turns: Turns) -> None:
         started: list[str] = []
         for name in ("first", "second", "third"):
-            turns.take(PASSES, lambda name=name: started.append(name))
+            turns.take(PASSES, partial(started.append, name))
         await asyncio.sleep(0)
         turns.take(1, lambda: started.append("small"))
         for _ in range(5):
@@ -86,7 +87,7 @@ def test_everyone_gets_a_turn_and_no_turn_starts_much_more_than_it_may(passes: l
             served.append(number)
 
         for number, count in enumerate(passes):
-            turns.take(count, lambda number=number: start(number))
+            turns.take(count, partial(start, number))
         for _ in passes:
             turn += 1
             await asyncio.sleep(0)

@@ -470,7 +470,7 @@ def test_a_certificate_is_renewed_with_a_new_key_and_the_old_one_serves_until_th
     server.now += days(500)
     operator = Operator(server)
     operator.read()
-    seen = []
+    seen: list[Any] = []
     while not seen or not isinstance(seen[-1], Keep):
         operator.think()
         if operator.about_to is None:
@@ -559,14 +559,15 @@ def test_no_decision_shows_what_it_holds() -> None:
         server.put_plant(method=method)
         kept(server)
         held = secret_of(server)
-        for change in (
+        changes: tuple[dict[str, Any], ...] = (
             {"data": {**held.data, material.HMAC_KEY: b"0" * 64}},
             {"type": "Opaque"},
             {"data": {}},
-        ):
+        )
+        for change in changes:
             for bundled in (held.data, None):
                 server.put_secret(replace(held, **change))
-                server.bundle = replace(server.bundle, held=bundled)
+                server.bundle = replace(server.bundle, held=None if bundled is None else dict(bundled))
                 shown += [f"{each!r} {each}" for each in work(server)]
                 server.put_secret(held)
                 kept(server)
@@ -583,7 +584,7 @@ def test_mint_without_an_issuer_is_refused() -> None:
     from voke_operator.credentials.ledger import mint
 
     with pytest.raises(material.UnusableIssuerError, match="no CA"):
-        mint(("mtls",), PLANT_ID, issuer=None, now=START, random_bytes=bytes)
+        mint(["mtls"], PLANT_ID, issuer=None, now=START, random_bytes=bytes)
 
 
 def test_material_that_is_of_no_use_is_not_taken() -> None:

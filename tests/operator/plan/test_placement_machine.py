@@ -7,6 +7,7 @@ knows gateways by answers that may be old.
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ class Placing(RuleBasedStateMachine):
     def break_plant(self, data: st.DataObject) -> None:
         plant = self.some_plant(data)
         gone = {"externalId": "M1", "type": "METER", "connection": "plc1", "profile": "gone"}
-        spec = {"plantId": plant.spec.plant_id, "pool": plant.spec.pool, "devices": [gone]}
+        spec: dict[str, Any] = {"plantId": plant.spec.plant_id, "pool": plant.spec.pool, "devices": [gone]}
         self.cluster.add(site(plant.metadata.name, **spec))
 
     @rule(data=st.data())

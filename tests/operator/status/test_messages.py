@@ -570,7 +570,7 @@ def test_the_first_cause_is_the_most_upstream_one() -> None:
         {"seen": seen(on_gateway(dict.fromkeys(DEVICES, REFUSED)))},
         {"seen": seen(on_gateway())},
     ):
-        everything = replace(everything, **mended)  # type: ignore[arg-type]
+        everything = replace(everything, **mended)
         order.append(ready(plant_status(everything).findings).reason)
     assert order == ["PoolMissing", "SecretMissing", "LoginRefused", "NoDeviceRead", "AllWell"]
 
