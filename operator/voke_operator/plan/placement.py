@@ -243,9 +243,11 @@ class _Placing:
             limits, there = self._limits[claim.pool], loads[claim.pool]
             number = first_with_room(claim.weight, there, limits)
             if number is None:
+                why = (
+                    "a new gateway, as no other has room" if there else "a new gateway, the first of its pool"
+                )
                 number = lowest_free(there)
                 there[number] = load_of(())
-                why = "a new gateway, as no other has room"
             else:
                 why = "the first gateway with room"
             shard = ShardId(claim.pool, number)
