@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
     from voke_api.problems import Problem
     from voke_api.resolved import PlantCredentials
     from voke_operator.plan.candidates import Candidate
-    from voke_operator.plan.plan import Plan, PlannedPlant, PlannedShard
+    from voke_operator.plan.plan import Plan, PlannedPlant
+    from voke_operator.plan.steps import PlannedShard
 
 _IMAGE: Final = "voke-gateway"
 _STAND_INS: Final = {"tls_certificate": 500, "tls_key": 220, "jwt_private_key": 1675}
