@@ -48,12 +48,13 @@ def as_document(judgement: Judgement) -> dict[str, Any]:
     """The judgement as JSON; a contract for scripts."""
     return {
         "ok": judgement.ok,
-        "problems": [_problem(problem) for problem in judgement.problems],
+        "problems": [problem_document(problem) for problem in judgement.problems],
         "plants": [_plant(report) for report in judgement.plants],
     }
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def problem_document(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON."""
     from voke_api.problems import dotted
 
     return {

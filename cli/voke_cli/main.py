@@ -13,6 +13,7 @@ from voke_cli.canonical import canonical
 from voke_cli.check import check
 from voke_cli.credentials import credentials
 from voke_cli.demo.command import demo
+from voke_cli.plan import plan
 from voke_cli.plan_bundle import plan_bundle
 from voke_cli.probe.command import probe
 from voke_cli.run import run
@@ -48,6 +49,7 @@ def voke(
 
 app.command("check")(check)
 app.command("run")(run)
+app.command("plan")(plan)
 app.command("plan-bundle", hidden=True)(plan_bundle)
 app.command("probe")(probe)
 app.command("verify")(verify)

@@ -25,12 +25,23 @@ def _names(plants: Iterable[Plant]) -> Iterable[Problem]:
 
 
 def _plant_ids(plants: Iterable[Plant]) -> Iterable[Problem]:
-    owners: dict[str, str] = {}
+    owners: dict[str, Plant] = {}
     for plant in plants:
-        owner = owners.setdefault(plant.spec.plant_id, plant.metadata.name)
-        if owner != plant.metadata.name:
-            message = f"Plant {owner} has this plantId already; two would take each other's session at Voke"
-            yield _problem(plant, ("spec", "plantId"), message, plant.spec.plant_id)
+        owner = owners.setdefault(plant.spec.plant_id, plant)
+        if owner.metadata.name != plant.metadata.name:
+            yield duplicate_plant_id(plant, owner)
+
+
+def duplicate_plant_id(plant: Plant, owner: Plant) -> Problem:
+    """That ``owner`` has the plantId of ``plant`` and is in the right."""
+    elsewhere = owner.metadata.namespace != plant.metadata.namespace
+    who = (
+        f"{owner.metadata.name} in the namespace {owner.metadata.namespace}"
+        if elsewhere
+        else owner.metadata.name
+    )
+    message = f"Plant {who} has this plantId already; two would take each other's session at Voke"
+    return _problem(plant, ("spec", "plantId"), message, plant.spec.plant_id)
 
 
 def _endpoints(plants: Iterable[Plant]) -> Iterable[Problem]:

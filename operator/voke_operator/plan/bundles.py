@@ -1,4 +1,4 @@
-"""From packed plants to the bundle of one shard, at the price of what has changed.
+"""The bundle of one shard: what there is of it, and what it is to be, at the price of what has changed.
 
 What does not fit costs only the plants that grew: they stay as they were in the bundle before, with a note
 that says why, the largest growth first.
@@ -26,6 +26,38 @@ from voke_api.bundle import (
 )
 from voke_api.resources import DeviceProfile
 from voke_api.resources.common import listed
+from voke_api.status import GatewayStatus
+from voke_operator.plan.placement import Seen, ShardId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardState:
+    """What is observed of a shard: its bundle, its gateway."""
+
+    shard: ShardId
+    files: Mapping[str, bytes] | None = field(default=None, repr=False)
+    """Of its bundle; None: there is none. They hold keys."""
+    status: GatewayStatus | None = None
+    """As :class:`voke_operator.plan.placement.Seen`."""
+    may_run: bool = True
+    """As :class:`voke_operator.plan.placement.Seen`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldShard:
+    """A shard as its bundle describes it."""
+
+    seen: Seen
+    packed: Mapping[str, PackedPlant]
+    """Its plants, by name, as far as their files are whole."""
+    files: Mapping[str, bytes] | None = field(default=None, repr=False)
+    """They hold keys."""
+
+    @property
+    def applied(self) -> int:
+        """Generation that its gateway says it has applied; 0 if it says nothing."""
+        status = self.seen.status
+        return 0 if status is None else status.bundle_generation or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +78,40 @@ class ShardBundle:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(map(len, self.files.values()))
+
+
+def hold(state: ShardState, ids: Mapping[str, str], recorded: Mapping[str, ShardId]) -> HeldShard:
+    """What a shard's gateway is told to run, by its bundle.
+
+    If that is lost, it is what the gateway itself says, and what Plants' own status remembers.
+
+    Args:
+        state: What is observed.
+        ids: Plant ids of all Plants, by name.
+        recorded: Where Plants were last.
+    """
+    files = state.files or {}
+    try:
+        listed, packed = contents(files), packed_in(files)
+    except BundleUnreadableError:
+        remembered = {name: ids[name] for name, at in recorded.items() if at == state.shard and name in ids}
+        told = () if state.status is None else state.status.plants
+        plants = {**remembered, **{each.name: each.plant_id for each in told if each.plant_id}}
+        leaving: tuple[Leaving, ...] = ()
+        packed = {}
+    else:
+        # Of a file that is not whole the gateway runs the last good version; whose, the Plant of its name says.
+        plants = {
+            name: packed[name].plant_id if name in packed else ids.get(name, "") for name in listed.plants
+        }
+        leaving = listed.leaving
+    return HeldShard(
+        seen=Seen(
+            shard=state.shard, plants=plants, leaving=leaving, status=state.status, may_run=state.may_run
+        ),
+        packed=packed,
+        files=state.files,
+    )
 
 
 def shard_bundle(

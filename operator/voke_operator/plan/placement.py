@@ -195,7 +195,8 @@ def search(claim: Claim, holders: Sequence[ShardId], loads: Mapping[int, Load], 
         return _decision(claim, None, Reason.MOVING, message, waits_for)
     number = first_with_room(claim.weight, loads, limits)
     if number is None:
-        shard, why = ShardId(claim.pool, lowest_free(loads)), "a new gateway, as no other has room"
+        shard = ShardId(claim.pool, lowest_free(loads))
+        why = "a new gateway, as no other has room" if loads else "a new gateway, the first of its pool"
     else:
         shard, why = ShardId(claim.pool, number), "the first gateway with room"
     return _decision(claim, shard, Reason.PLACED, f"placed on {shard}, {why}")

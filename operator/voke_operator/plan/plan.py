@@ -5,72 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
 
-from voke_api.bundle import (
-    BundlePlant,
-    BundleUnreadableError,
-    Leaving,
-    PackedPlant,
-    contents,
-    pack_plant,
-    packed_in,
-    profile_size,
-)
+from voke_api.bundle import BundlePlant, PackedPlant, pack_plant, profile_size
 from voke_api.problems import Problem, dotted
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
-from voke_api.resources.common import Json
-from voke_api.status import GatewayStatus
 from voke_operator import names
-from voke_operator.plan.bundles import ShardBundle, changes, shard_bundle
+from voke_operator.plan.bundles import HeldShard, ShardState, hold, shard_bundle
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
-from voke_operator.plan.difference import (
-    Conflict,
-    ObjectRef,
-    Observed,
-    Step,
-    apply_steps,
-    bundle_step,
-    delete_step,
-    ref_of,
-)
-from voke_operator.plan.objects import Defaults, bundle_secret, pool_objects, pool_of, shard_objects
+from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step
+from voke_operator.plan.objects import Defaults, pool_of, shard_objects
 from voke_operator.plan.packing import Weight, limits_of, weigh
-from voke_operator.plan.placement import Claim, Decision, Seen, ShardId, ShardPlan, place
+from voke_operator.plan.placement import Claim, Decision, ShardId, place
+from voke_operator.plan.steps import PlannedShard, pool_steps, shard_steps
 
 Credentials = Callable[[Candidate], PlantCredentials | str]
 """A plant's credentials, or, for people, why there are none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardState:
-    """What is observed of a shard: its bundle, its gateway."""
-
-    shard: ShardId
-    files: Mapping[str, bytes] | None = field(default=None, repr=False)
-    """Of its bundle; None: there is none. They hold keys."""
-    status: GatewayStatus | None = None
-    """As :class:`voke_operator.plan.placement.Seen`."""
-    may_run: bool = True
-    """As :class:`voke_operator.plan.placement.Seen`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldShard:
-    """A shard as its bundle describes it."""
-
-    seen: Seen
-    packed: Mapping[str, PackedPlant]
-    """Its plants, by name, as far as their files are whole."""
-    files: Mapping[str, bytes] | None = field(default=None, repr=False)
-    """They hold keys."""
-
-    @property
-    def applied(self) -> int:
-        """Generation that its gateway says it has applied; 0 if it says nothing."""
-        status = self.seen.status
-        return 0 if status is None else status.bundle_generation or 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +44,6 @@ class PlannedPlant:
     candidate: Candidate
     decision: Decision
     weight: Weight
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedShard:
-    """What is to become of a shard."""
-
-    carries: ShardPlan
-    bundle: ShardBundle
-    objects: tuple[Json, ...] = field(repr=False)
-    """What the cluster is to hold for it beside its bundle; none if its pool is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,14 +92,21 @@ def plan(
     )
     made = {each.plant.metadata.name: _made(each, credentials) for each in found}
     packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}
-    kept = {name: one for each in held.values() for name, one in each.packed.items()}
+    kept = {
+        name: one
+        for each in held.values()
+        for name, one in each.packed.items()
+        if one.plant_id == ids.get(name)
+    }
     sizes = {name: profile_size(profile) for name, profile in around.profiles.items()}
+    best = {**kept, **packed}
     claims = [
         claim(
             each,
-            packed.get(name) or kept.get(name),
+            best.get(name),
             sizes,
             unusable=None if name in packed else str(made[name]),
+            duplicate=None if each.duplicate is None else each.duplicate.message,
             released=world.released.get(name),
         )
         for each in found
@@ -171,7 +118,7 @@ def plan(
     for shard, carries in placement.shards.items():
         there = held.get(shard)
         bundle = shard_bundle(
-            [{**kept, **packed}[name] for name in carries.plants if name in packed or name in kept],
+            [best[name] for name in carries.plants if name in best],
             around.profiles,
             None if there is None else there.files,
             leaving=carries.leaving,
@@ -186,45 +133,11 @@ def plan(
     return Plan(
         plants=tuple(
             PlannedPlant(candidate=each, decision=placement.decisions[name], weight=weights[name])
-            for name, each in sorted((each.plant.metadata.name, each) for each in found)
+            for name, each in sorted({each.plant.metadata.name: each for each in found}.items())
         ),
         shards=tuple(shards),
         steps=tuple(each for each in steps if isinstance(each, Step)),
         conflicts=tuple(each for each in steps if isinstance(each, Conflict)),
-    )
-
-
-def hold(state: ShardState, ids: Mapping[str, str], recorded: Mapping[str, ShardId]) -> HeldShard:
-    """What a shard's gateway is told to run, by its bundle.
-
-    If that is lost, it is what the gateway itself says, and what Plants' own status remembers.
-
-    Args:
-        state: What is observed.
-        ids: Plant ids of all Plants, by name.
-        recorded: Where Plants were last.
-    """
-    files = state.files or {}
-    try:
-        listed, packed = contents(files), packed_in(files)
-    except BundleUnreadableError:
-        remembered = {name: ids[name] for name, at in recorded.items() if at == state.shard and name in ids}
-        told = () if state.status is None else state.status.plants
-        plants = {**remembered, **{each.name: each.plant_id for each in told if each.plant_id}}
-        leaving: tuple[Leaving, ...] = ()
-        packed = {}
-    else:
-        # Of a file that is not whole the gateway runs the last good version; whose, the Plant of its name says.
-        plants = {
-            name: packed[name].plant_id if name in packed else ids.get(name, "") for name in listed.plants
-        }
-        leaving = listed.leaving
-    return HeldShard(
-        seen=Seen(
-            shard=state.shard, plants=plants, leaving=leaving, status=state.status, may_run=state.may_run
-        ),
-        packed=packed,
-        files=state.files,
     )
 
 
@@ -234,6 +147,7 @@ def claim(
     profile_sizes: Mapping[str, int],
     *,
     unusable: str | None,
+    duplicate: str | None = None,
     released: str | None = None,
 ) -> Claim:
     """What a Plant wants of its pool.
@@ -243,6 +157,7 @@ def claim(
         packed: Its file; if its newest version is unusable the one before, if there is one.
         profile_sizes: What each profile adds to a bundle, by name.
         unusable: Why its newest version cannot be used, for people.
+        duplicate: Which other Plant has its plantId and is in the right, for people.
         released: The gateway that a person says is dead for it.
     """
     resolved = candidate.resolved if unusable is None else None
@@ -252,7 +167,7 @@ def claim(
         pool=candidate.plant.spec.pool,
         weight=Weight() if packed is None else weigh(resolved, packed, profile_sizes),
         unusable=unusable,
-        duplicate=None if candidate.duplicate is None else candidate.duplicate.message,
+        duplicate=duplicate,
         released=released,
     )
 
@@ -289,45 +204,9 @@ def _steps(
     objects: Mapping[ObjectRef, Observed],
 ) -> Iterator[Step | Conflict]:
     used = {each.carries.shard.pool for each in shards if not each.carries.remove}
-    for name in sorted(used & pools.keys()):
-        yield from apply_steps(pool_objects(name, namespace, pools[name].spec), objects)
+    there = {name for each in objects.values() if (name := each.labels.get(names.POOL_LABEL)) is not None}
+    for name in sorted(used | there):
+        spec = pools[name].spec if name in pools else None
+        yield from pool_steps(namespace, name, spec, in_use=name in used, objects=objects)
     for each in shards:
-        if each.carries.remove:
-            yield from _removal(namespace, held[each.carries.shard].seen, objects)
-        else:
-            yield from shard_steps(namespace, each, held.get(each.carries.shard), objects)
-    for there in sorted(objects.values(), key=lambda there: there.ref):
-        pool = there.labels.get(names.POOL_LABEL)
-        if there.ref.kind in _POOL_KINDS and pool is not None and pool not in used:
-            step = delete_step(there, reason=f"the pool {pool} has no gateways any more")
-            yield from () if step is None else (step,)
-
-
-_POOL_KINDS: Final = frozenset({"PodDisruptionBudget", "NetworkPolicy"})
-
-
-def shard_steps(
-    namespace: str,
-    planned: PlannedShard,
-    held: HeldShard | None,
-    objects: Mapping[ObjectRef, Observed],
-) -> Iterator[Step | Conflict]:
-    """Steps for one shard: its bundle first, without which its pod does not start."""
-    if planned.bundle.changed:
-        document = bundle_secret(planned.carries.shard, namespace, planned.bundle.files)
-        reason = changes(None if held is None else held.files, planned.bundle.files)
-        yield bundle_step(document, objects.get(ref_of(document)), reason=reason)
-    yield from apply_steps(planned.objects, objects)
-
-
-def _removal(namespace: str, seen: Seen, objects: Mapping[ObjectRef, Observed]) -> Iterator[Step]:
-    """Steps that remove a shard; its bundle last, for it notes whom others may have to wait for."""
-    shard = seen.shard
-    wanted = [("StatefulSet", str(shard)), ("Service", str(shard))]
-    if not seen.may_run:
-        wanted.append(("Secret", names.bundle_secret(shard.pool, shard.number)))
-    for kind, name in wanted:
-        there = objects.get(ObjectRef(kind=kind, namespace=namespace, name=name))
-        step = None if there is None else delete_step(there, reason="no plant is on this gateway any more")
-        if step is not None:
-            yield step
+        yield from shard_steps(namespace, each, held.get(each.carries.shard), objects)

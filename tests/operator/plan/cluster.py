@@ -17,11 +17,12 @@ from voke_api.bundle import MANIFEST, contents, packed_in
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.status import GatewayStatus
 from voke_operator import names
+from voke_operator.plan.bundles import ShardState
 from voke_operator.plan.candidates import Surroundings
 from voke_operator.plan.difference import Action, ObjectRef, Observed, Step
 from voke_operator.plan.objects import Defaults
 from voke_operator.plan.placement import ShardId
-from voke_operator.plan.plan import Plan, ShardState, World, plan
+from voke_operator.plan.plan import Plan, World, plan
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NAMESPACE = "site"

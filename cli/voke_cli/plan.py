@@ -1,0 +1,216 @@
+"""``voke plan``: what the operator would make of these files in an empty namespace, and why."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import shake_256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from voke_cli.terminal import printable
+
+if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
+    from voke_api.problems import Problem
+    from voke_api.resolved import PlantCredentials
+    from voke_operator.plan.candidates import Candidate
+    from voke_operator.plan.plan import Plan, PlannedPlant
+    from voke_operator.plan.steps import PlannedShard
+
+_IMAGE: Final = "voke-gateway"
+_STAND_INS: Final = {"tls_certificate": 500, "tls_key": 220, "jwt_private_key": 1675}
+"""Characters of base64 that take as much of a bundle as generated material, part of which compresses well."""
+
+
+def plan(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Plant, DeviceProfile, GatewayPool and Secret files, or directories of them.",
+            metavar="FILE…",
+        ),
+    ],
+    image: Annotated[str, typer.Option(help="Gateway image of pools that name none.")] = _IMAGE,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,  # noqa: FBT002 - a flag
+) -> None:
+    """Show what the operator would make of these files: which gateway carries which plant, and every write.
+
+    As in a namespace that is empty. Keys that would be generated are not made; something of their size stands
+    for them, so that bundles have about the size that they will have. Secrets need not be among the files.
+
+    Exit status: 0 every plant is placed, 1 some are not, or the files cannot be used, 2 wrong usage.
+    """
+    from datetime import UTC, datetime
+
+    from voke_api.problems import Severity, has_errors, unique
+    from voke_cli.check import problem_text
+    from voke_cli.documents import read_documents
+    from voke_operator.plan.candidates import Surroundings
+    from voke_operator.plan.objects import Defaults
+    from voke_operator.plan.plan import World
+    from voke_operator.plan.plan import plan as plan_namespace
+
+    documents = read_documents(files)
+    around = Surroundings(
+        profiles=documents.profiles,
+        pools=documents.pools,
+        secrets=documents.secrets,
+        broken=documents.broken,
+        missing_secret=Severity.WARNING,
+    )
+    namespaces = sorted({each.metadata.namespace for each in documents.plants})
+    if len(namespaces) > 1:
+        message = f"the Plants are of the namespaces {', '.join(namespaces)}; plan one at a time"
+        raise typer.BadParameter(message, param_hint="FILE…")
+    planned = plan_namespace(
+        namespaces[0] if namespaces else "default",
+        documents.plants,
+        around,
+        World(),
+        defaults=Defaults(image=image),
+        credentials=stand_ins,
+        now=datetime.now(UTC),
+    )
+    found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
+    problems = unique([*documents.problems, *found])
+    if as_json:
+        typer.echo(json.dumps(as_document(planned, problems), ensure_ascii=True, allow_nan=False))
+    else:
+        for problem in problems:
+            typer.echo(problem_text(problem), err=True)
+        _print(planned)
+    placed = planned.plants and all(each.decision.shard is not None for each in planned.plants)
+    raise typer.Exit(0 if placed and not has_errors(problems) else 1)
+
+
+def stand_ins(candidate: Candidate) -> PlantCredentials:
+    """What its Secrets give a plant; for the rest something of the same size, which is no key."""
+    from voke_api.resolved import PlantCredentials
+
+    plant_id, method = candidate.plant.spec.plant_id, candidate.plant.spec.auth.method
+    needed = {"MTLS": ("tls_certificate", "tls_key"), "JWT": ("jwt_private_key",), "PASSWORD": ()}[method]
+    hmac_key = shake_256(plant_id.encode()).hexdigest(32).encode()
+    values: dict[str, Any] = {"client_id": plant_id, "username": plant_id, "hmac_key": hmac_key}
+    for name in needed:
+        size = _STAND_INS[name]
+        values[name] = b64encode(shake_256(f"{plant_id} {name}".encode()).digest(size))[:size]
+    if method == "PASSWORD":
+        values["password"] = plant_id
+    return PlantCredentials(**{**values, **candidate.given.values})
+
+
+def as_document(planned: Plan, problems: list[Problem]) -> dict[str, Any]:
+    """The plan as JSON; a contract for scripts. Bundles are in it by what they hold, without their content."""
+    from voke_cli.check import problem_document
+
+    return {
+        "problems": [problem_document(problem) for problem in problems],
+        "plants": [_plant(each) for each in planned.plants],
+        "gateways": [_gateway(each) for each in planned.shards],
+        "steps": [
+            {
+                "action": str(step.action),
+                "kind": step.ref.kind,
+                "name": step.ref.name,
+                "reason": step.reason,
+                "restartsGateway": step.restarts,
+                "object": None if step.ref.kind == "Secret" else step.document,
+            }
+            for step in planned.steps
+        ],
+        "conflicts": [
+            {"kind": each.ref.kind, "name": each.ref.name, "message": each.message}
+            for each in planned.conflicts
+        ],
+    }
+
+
+def _plant(each: PlannedPlant) -> dict[str, Any]:
+    shard = each.decision.shard
+    return {
+        "name": each.decision.plant,
+        "pool": each.candidate.plant.spec.pool,
+        "gateway": None if shard is None else str(shard),
+        "requestsPerSecond": each.weight.requests_per_second,
+        "bytes": each.weight.bytes,
+        "reason": str(each.decision.reason),
+        "message": each.decision.message,
+    }
+
+
+def _gateway(each: PlannedShard) -> dict[str, Any]:
+    carries = each.carries
+    return {
+        "name": str(carries.shard),
+        "pool": carries.shard.pool,
+        "plants": list(carries.plants),
+        "requestsPerSecond": carries.load.requests_per_second,
+        "bundleBytes": each.bundle.size,
+        "remarks": _remarks(each),
+    }
+
+
+def _remarks(each: PlannedShard) -> list[str]:
+    remarks = [f"over its limits: {what}" for what in each.carries.over]
+    return [*remarks, each.bundle.full] if each.bundle.full else remarks
+
+
+def _print(planned: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from voke_api.bundle import MAX_BYTES
+
+    console = Console(highlight=False)
+
+    def show(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        if not rows:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in headings:
+            numbers = heading in {"PLANTS", "REQUESTS/S", "BYTES", "BUNDLE"}
+            table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        console.print(table)
+        console.print()
+
+    plants = [_plant(each) for each in planned.plants]
+    show(
+        ("PLANT", "GATEWAY", "REQUESTS/S", "BYTES", "WHY"),
+        [
+            (
+                row["name"],
+                row["gateway"] or "–",
+                f"{row['requestsPerSecond']:.3g}",
+                str(row["bytes"]),
+                row["message"],
+            )
+            for row in plants
+        ],
+    )
+    gateways = [_gateway(each) for each in planned.shards]
+    show(
+        ("GATEWAY", "PLANTS", "REQUESTS/S", "BUNDLE", "REMARKS"),
+        [
+            (
+                row["name"],
+                str(len(row["plants"])),
+                f"{row['requestsPerSecond']:.4g}",
+                f"{row['bundleBytes'] / MAX_BYTES:.0%}",
+                "; ".join(row["remarks"]),
+            )
+            for row in gateways
+        ],
+    )
+    show(
+        ("STEP", "OBJECT", "WHY"),
+        [(str(step.action), str(step.ref), step.reason) for step in planned.steps],
+    )
+    placed = sum(row["gateway"] is not None for row in plants)
+    console.print(
+        f"{placed} of {len(plants)} plants on {len(gateways)} gateways; {len(planned.steps)} writes"
+    )
