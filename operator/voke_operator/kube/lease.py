@@ -115,14 +115,21 @@ class Lease:
         self._until = float("-inf")
         if held is None or not leading:
             return
-        spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
-            async with asyncio.timeout(self._timing.retry):
-                await self._client.replace(LEASES, {**held, "spec": spec})
+            async with asyncio.timeout(self._timing.renew_within / 2):
+                await self._give_back(held)
         except (errors.KubeError, TimeoutError) as error:
             log.warning(
                 "the lease could not be given back, the next leader waits for its end", error=str(error)
             )
+
+    async def _give_back(self, held: dict[str, Any]) -> None:
+        while held["spec"].get("holderIdentity") == self._identity:
+            spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            try:
+                held = await self._client.replace(LEASES, {**held, "spec": spec})
+            except errors.ConflictError:  # the renewal that was cancelled above may have been done
+                held = await self._client.get(LEASES, self._namespace, self._name)
 
     @property
     def lost(self) -> asyncio.Future[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
-from tests.cluster.kube.made import custom, plant, secret
+from tests.cluster.kube.made import plant, pool, profile, secret
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.preflight import preflight
@@ -35,7 +35,7 @@ from voke_operator.kube.resources import (
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.names import OWNED
 
-pytestmark = pytest.mark.usefixtures("kinds")
+pytestmark = pytest.mark.usefixtures("crds")
 
 
 class Known:
@@ -67,6 +67,11 @@ async def knowing(
             await task
 
 
+def suspended(known: Known, namespace: str) -> object:
+    document = known.objects.document(PLANTS, namespace, "roof")
+    return document is not None and document["spec"].get("suspend")
+
+
 async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -75,19 +80,17 @@ async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> No
 
 
 async def test_our_kinds_are_known_when_they_appear_change_and_vanish(client: Client, namespace: str) -> None:
-    await client.create(PLANTS, plant(namespace, "roof", plantId="1"))
+    await client.create(PLANTS, plant(namespace, "roof"))
     async with knowing(client, namespace) as known:
         await known.sources.synced.wait()
         assert known.names(PLANTS) == ["roof"], "what was there at the start is there once it is synced"
-        await client.create(PROFILES, custom(PROFILES, namespace, "acme"))
-        await client.create(POOLS, custom(POOLS, namespace, "default"))
+        await client.create(PROFILES, profile(namespace, "acme"))
+        await client.create(POOLS, pool(namespace, "default"))
         await until(lambda: known.names(PROFILES) == ["acme"] and known.names(POOLS) == ["default"])
 
         made = await client.get(PLANTS, namespace, "roof")
-        await client.replace(PLANTS, {**made, "spec": {"plantId": "2"}})
-        await until(
-            lambda: (known.objects.document(PLANTS, namespace, "roof") or {})["spec"] == {"plantId": "2"}
-        )
+        await client.replace(PLANTS, {**made, "spec": {**made["spec"], "suspend": True}})
+        await until(lambda: suspended(known, namespace))
         await client.delete(PLANTS, namespace, "roof", uid=made["metadata"]["uid"])
         await until(lambda: known.names(PLANTS) == [])
         assert known.told.count(("Plant", namespace, "roof")) == 3
@@ -277,10 +280,8 @@ async def test_reading_rights_are_enough_and_nothing_is_ever_written(
         await known.sources.synced.wait()
         made = await client.create(PLANTS, plant(namespace, "roof"))
         await until(lambda: known.names(PLANTS) == ["roof"])
-        await client.replace(PLANTS, {**made, "spec": {"plantId": "2"}})
-        await until(
-            lambda: (known.objects.document(PLANTS, namespace, "roof") or {})["spec"] == {"plantId": "2"}
-        )
+        await client.replace(PLANTS, {**made, "spec": {**made["spec"], "suspend": True}})
+        await until(lambda: suspended(known, namespace))
         await asyncio.sleep(1)
     now = await client.get(PLANTS, namespace, "roof")
     assert now["metadata"]["generation"] == 2
