@@ -43,7 +43,7 @@ POOL_SIZE: Final = 40
 """Connections, besides one for each watch."""
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds for one request or one page of a list."""
-PAGE: Final = 500
+PAGE: Final = 250
 """Objects per page of a list."""
 WATCH_SECONDS: Final = 290
 """How long the server keeps a watch: shorter than what load balancers usually allow an idle connection."""
