@@ -236,6 +236,27 @@ async def test_cut_watches_and_a_server_that_is_away_lose_nothing(
         await until(lambda: "voke-plant-late" in known.names(SECRETS), seconds=60)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"verb": "watch", "code": 500, "in_stream": True},
+        {"verb": "watch", "code": 401, "reason": "Unauthorized"},
+    ],
+)
+async def test_what_ends_kopf_only_delays(
+    client: Client, faulty: FaultyApi, unlucky: Client, namespace: str, fault: dict[str, Any]
+) -> None:
+    async with knowing(unlucky, namespace) as known:
+        await known.sources.synced.wait()
+        await until(lambda: faulty.watches("plants"))
+        faulty.add(resource="plants", **fault)
+        faulty.cut_watches("plants")
+        await until(lambda: known.sources.restarts()["kopf"])
+        await client.create(PLANTS, plant(namespace, "roof"))
+        await until(lambda: known.names(PLANTS) == ["roof"], seconds=30)
+        assert faulty.asked["list", "plants"] >= 3, "ours, kopf's, and kopf's when it was begun again"
+
+
 async def test_a_server_that_is_busy_at_the_start_only_delays(
     faulty: FaultyApi, unlucky: Client, namespace: str
 ) -> None:
