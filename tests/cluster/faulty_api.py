@@ -55,6 +55,8 @@ class Fault:
     """Of a watch: 200, and the error as its first event."""
     delay: float = 0.0
     """Seconds before anything else happens."""
+    delay_answer: float = 0.0
+    """Seconds between the real server's doing it and the answer."""
     lose_answer: bool = False
     """The real server does it, and the connection breaks before the answer."""
 
@@ -146,6 +148,8 @@ class FaultyApi:
             if fault.code is not None:
                 return _refusal(fault)
         response = await self._forward(request, verb, resource)
+        if fault is not None:
+            await asyncio.sleep(fault.delay_answer)
         if fault is not None and fault.lose_answer:
             assert request.transport is not None
             request.transport.abort()

@@ -43,7 +43,7 @@ POOL_SIZE: Final = 40
 """Connections, besides one for each watch."""
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds for one request or one page of a list."""
-PAGE: Final = 500
+PAGE: Final = 250
 """Objects per page of a list."""
 WATCH_SECONDS: Final = 290
 """How long the server keeps a watch: shorter than what load balancers usually allow an idle connection."""
@@ -107,7 +107,8 @@ async def from_kubeconfig(path: Path | None = None, *, context: str | None = Non
         )
     except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         what = "kubeconfig" if path is None else f"kubeconfig {path}"
-        raise ConfigError(f"{what} cannot be used: {type(error).__name__}: {error}") from error
+        why = str(error) if isinstance(error, (ConfigException, OSError)) else "it is not a valid kubeconfig"
+        raise ConfigError(f"{what} cannot be used: {why}") from None  # a parser's words may quote a key
     if not configuration.host.startswith("https://") or not configuration.verify_ssl:
         raise ConfigError(
             f"kubeconfig would talk to {configuration.host} without verifying it: give certificate-authority "
@@ -145,9 +146,7 @@ def _fence_at_the_last_moment() -> aiohttp.TraceConfig:
             fence()
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(
-        check
-    )  # called before the headers are written, whatever it is called
+    trace.on_request_headers_sent.append(check)  # in spite of its name it is called before they are written
     return trace
 
 
@@ -438,22 +437,22 @@ class Client:
 
 @contextmanager
 def _typed(request: Request) -> Iterator[None]:
-    """Faults of the network as :class:`errors.UnavailableError`."""
+    """Faults of the network, or a token that cannot be read, as :class:`errors.UnavailableError`."""
     try:
         yield
     except TimeoutError as error:
         raise errors.UnavailableError(f"{request}: no answer in time") from error
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ConfigException) as error:
         raise errors.UnavailableError(f"{request}: {type(error).__name__}: {error}") from error
 
 
 def _parse(request: Request, answer: bytes) -> Object:
     try:
         parsed: Object = orjson.loads(answer)
-    except ValueError as error:
+    except ValueError:  # its error holds the answer
         raise errors.UnavailableError(
             f"{request}: the answer is not JSON, is there a proxy in between?"
-        ) from error
+        ) from None
     return parsed
 
 

@@ -116,7 +116,7 @@ class Lease:
         if held is None or not leading:
             return
         try:
-            async with asyncio.timeout(self._timing.retry):
+            async with asyncio.timeout(self._timing.renew_within / 2):
                 await self._give_back(held)
         except (errors.KubeError, TimeoutError) as error:
             log.warning(
@@ -124,15 +124,12 @@ class Lease:
             )
 
     async def _give_back(self, held: dict[str, Any]) -> None:
-        while True:
+        while held["spec"].get("holderIdentity") == self._identity:
             spec = {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-            with suppress(errors.ConflictError):
-                await self._client.replace(LEASES, {**held, "spec": spec})
-                return
-            # The renewal that was broken off may have been done.
-            held = await self._client.get(LEASES, self._namespace, self._name)
-            if held["spec"].get("holderIdentity") != self._identity:
-                return
+            try:
+                held = await self._client.replace(LEASES, {**held, "spec": spec})
+            except errors.ConflictError:  # the renewal that was cancelled above may have been done
+                held = await self._client.get(LEASES, self._namespace, self._name)
 
     @property
     def lost(self) -> asyncio.Future[str]:

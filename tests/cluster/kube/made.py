@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from typing import Any
 
-from voke_operator.kube.resources import PLANTS, Resource
+from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, Resource
 from voke_operator.names import OWNED, PLANT_LABEL, PLANT_SECRET_TYPE
 
 
 def plant(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
-    """A Plant."""
-    return custom(PLANTS, namespace, name, **spec)
+    """A Plant with one PLC, and with ``spec`` besides or instead."""
+    whole = {
+        "plantId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{namespace}")),
+        "auth": {"method": "MTLS"},
+        "connections": [{"name": "plc1", "modbusTcp": {"host": "10.20.3.11"}}],
+        "devices": [{"externalId": "INV1", "type": "INVERTER", "connection": "plc1", "profile": "acme"}],
+    }
+    return custom(PLANTS, namespace, name, **whole | spec)
+
+
+def profile(namespace: str, name: str) -> dict[str, Any]:
+    """A DeviceProfile with one point."""
+    points = [{"field": "powerKw", "table": "input", "address": 30, "type": "int32"}]
+    return custom(PROFILES, namespace, name, type="INVERTER", points=points)
+
+
+def pool(namespace: str, name: str) -> dict[str, Any]:
+    """A GatewayPool in which everything is left to its default."""
+    return custom(POOLS, namespace, name)
 
 
 def custom(resource: Resource, namespace: str, name: str, **spec: Any) -> dict[str, Any]:

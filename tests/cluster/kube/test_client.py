@@ -69,15 +69,22 @@ async def test_an_apply_leaves_what_others_set(client: Client, namespace: str) -
     assert again["metadata"]["resourceVersion"] == patched["metadata"]["resourceVersion"]
 
 
-@pytest.mark.usefixtures("kinds")
+@pytest.mark.usefixtures("crds")
 async def test_status_is_written_to_the_object_as_it_was_read_and_to_nothing_else(
     client: Client, namespace: str
 ) -> None:
-    made = await client.create(PLANTS, plant(namespace, "roof", plantId="one"))
+    made = await client.create(PLANTS, plant(namespace, "roof"))
     version = made["metadata"]["resourceVersion"]
-    status = {"conditions": [{"type": "Ready", "status": "True"}], "devices": "1/1"}
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Ready",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    status = {"conditions": [ready], "devices": "1/1"}
     seen = await client.patch_status(PLANTS, namespace, "roof", status, resource_version=version)
-    assert (seen["status"], seen["spec"]) == (status, {"plantId": "one"})
+    assert (seen["status"]["devices"], seen["spec"]) == ("1/1", made["spec"])
+    assert [condition["type"] for condition in seen["status"]["conditions"]] == ["Ready"]
     assert seen["metadata"]["generation"] == made["metadata"]["generation"]
     with pytest.raises(errors.ConflictError):
         await client.patch_status(PLANTS, namespace, "roof", {"devices": "0/1"}, resource_version=version)

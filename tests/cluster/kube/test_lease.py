@@ -229,3 +229,18 @@ async def test_a_lease_is_not_taken_on_the_word_of_another_machines_clock(
 def test_times_that_would_let_two_lead_are_refused() -> None:
     with pytest.raises(ValueError, match="retry < renew_within < duration"):
         Timing(duration=10, renew_within=10, retry=2)
+
+
+async def test_a_lease_is_given_back_although_the_last_renewal_was_cut_short(
+    faulty: FaultyApi, unlucky: Client, client: Client, namespace: str
+) -> None:
+    held = lease(unlucky, namespace, "one")
+    await held.acquire()
+    faulty.add(verb="update", resource="leases", delay_answer=5.0)
+    asked = faulty.asked["update", "leases"]
+    while faulty.asked["update", "leases"] == asked:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    await held.release()
+    found = await client.get(LEASES, namespace, LEASE)
+    assert found["spec"]["holderIdentity"] == ""

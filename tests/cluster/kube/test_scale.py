@@ -51,7 +51,7 @@ async def many(work: Callable[[int], Awaitable[object]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("kinds")
+@pytest.mark.usefixtures("crds")
 async def test_ten_thousand_plants_are_known_soon_and_in_little_memory(
     control_plane: ControlPlane, client: Client, namespace: str
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
-from tests.cluster.kube.made import custom, plant, secret
+from tests.cluster.kube.made import plant, pool, profile, secret
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.preflight import preflight
@@ -36,7 +36,7 @@ from voke_operator.kube.resources import (
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.names import OWNED
 
-pytestmark = pytest.mark.usefixtures("kinds")
+pytestmark = pytest.mark.usefixtures("crds")
 
 
 class Known:
@@ -76,6 +76,11 @@ async def knowing(
             await task
 
 
+def suspended(known: Known, namespace: str) -> object:
+    document = known.objects.document(PLANTS, namespace, "roof")
+    return document is not None and document["spec"].get("suspend")
+
+
 async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -84,19 +89,17 @@ async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> No
 
 
 async def test_our_kinds_are_known_when_they_appear_change_and_vanish(client: Client, namespace: str) -> None:
-    await client.create(PLANTS, plant(namespace, "roof", plantId="1"))
+    await client.create(PLANTS, plant(namespace, "roof"))
     async with knowing(client, namespace) as known:
         await known.sources.synced.wait()
         assert known.names(PLANTS) == ["roof"], "what was there at the start is there once it is synced"
-        await client.create(PROFILES, custom(PROFILES, namespace, "acme"))
-        await client.create(POOLS, custom(POOLS, namespace, "default"))
+        await client.create(PROFILES, profile(namespace, "acme"))
+        await client.create(POOLS, pool(namespace, "default"))
         await until(lambda: known.names(PROFILES) == ["acme"] and known.names(POOLS) == ["default"])
 
         made = await client.get(PLANTS, namespace, "roof")
-        await client.replace(PLANTS, {**made, "spec": {"plantId": "2"}})
-        await until(
-            lambda: (known.objects.document(PLANTS, namespace, "roof") or {})["spec"] == {"plantId": "2"}
-        )
+        await client.replace(PLANTS, {**made, "spec": {**made["spec"], "suspend": True}})
+        await until(lambda: suspended(known, namespace))
         await client.delete(PLANTS, namespace, "roof", uid=made["metadata"]["uid"])
         await until(lambda: known.names(PLANTS) == [])
         assert known.told.count(("Plant", namespace, "roof")) == 3
@@ -242,6 +245,27 @@ async def test_cut_watches_and_a_server_that_is_away_lose_nothing(
         await until(lambda: "voke-plant-late" in known.names(SECRETS), seconds=60)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"verb": "watch", "code": 500, "in_stream": True},
+        {"verb": "watch", "code": 401, "reason": "Unauthorized"},
+    ],
+)
+async def test_what_ends_kopf_only_delays(
+    client: Client, faulty: FaultyApi, unlucky: Client, namespace: str, fault: dict[str, Any]
+) -> None:
+    async with knowing(unlucky, namespace) as known:
+        await known.sources.synced.wait()
+        await until(lambda: faulty.watches("plants"))
+        faulty.add(resource="plants", **fault)
+        faulty.cut_watches("plants")
+        await until(lambda: known.sources.restarts()["kopf"])
+        await client.create(PLANTS, plant(namespace, "roof"))
+        await until(lambda: known.names(PLANTS) == ["roof"], seconds=30)
+        assert faulty.asked["list", "plants"] >= 3, "ours, kopf's, and kopf's when it was begun again"
+
+
 async def test_a_server_that_is_busy_at_the_start_only_delays(
     faulty: FaultyApi, unlucky: Client, namespace: str
 ) -> None:
@@ -286,10 +310,8 @@ async def test_reading_rights_are_enough_and_nothing_is_ever_written(
         await known.sources.synced.wait()
         made = await client.create(PLANTS, plant(namespace, "roof"))
         await until(lambda: known.names(PLANTS) == ["roof"])
-        await client.replace(PLANTS, {**made, "spec": {"plantId": "2"}})
-        await until(
-            lambda: (known.objects.document(PLANTS, namespace, "roof") or {})["spec"] == {"plantId": "2"}
-        )
+        await client.replace(PLANTS, {**made, "spec": {**made["spec"], "suspend": True}})
+        await until(lambda: suspended(known, namespace))
         await asyncio.sleep(1)
     now = await client.get(PLANTS, namespace, "roof")
     assert now["metadata"]["generation"] == 2
