@@ -336,4 +336,4 @@ TestCredentials.settings = settings(max_examples=100, stateful_step_count=40, de
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 class TestCredentialsAtLength(Credentials.TestCase):
-    settings = settings(max_examples=10_000, stateful_step_count=80, deadline=None)
+    settings = settings(max_examples=2_000, stateful_step_count=80, deadline=None)
