@@ -243,7 +243,7 @@ json_values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=100)
     | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voke_cli.captured import Captured
@@ -269,6 +269,7 @@ def test_an_unknown_cause_shows_the_text_that_has_to_be_signed() -> None:
 scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text()
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=8), scalars, min_size=1, max_size=5), st.booleans())
 def test_whatever_python_sends_and_signs_is_right_or_explained(
     values: dict[str, Any],

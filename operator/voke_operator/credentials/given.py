@@ -298,7 +298,7 @@ class _Reader:
         except TypeError:
             message = f"{key} is encrypted; a gateway has no password for it"
         except (ValueError, UnsupportedAlgorithm):
-            message = f"{key} is not a PEM private key: it begins -----BEGIN … PRIVATE KEY-----"
+            message = f"{key} is not a PEM private key (it begins -----BEGIN … PRIVATE KEY-----), or damaged"
         self._report(secret, secret.place(key), message)
         return None
 

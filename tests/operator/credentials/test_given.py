@@ -198,3 +198,26 @@ def test_string_data_wins_over_data_as_in_kubernetes() -> None:
     )
     assert isinstance(found, Secret)
     assert found.data == {"a": b"y"}
+
+
+def test_a_missing_secret_is_said_with_the_place_that_was_searched() -> None:
+    assert said(read("MTLS"))[0] == "the Secret keys is not among the files"
+    where = "the Secrets of namespace plants that carry voke.lovinka.com/allow"
+    assert said(read("MTLS", searched=where))[0] == f"the Secret keys is not among {where}"
+
+
+def test_a_damaged_jwt_key_is_refused() -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        p=key.p,
+        q=key.q,
+        d=key.d + 2,
+        dmp1=key.dmp1,
+        dmq1=key.dmq1,
+        iqmp=key.iqmp,
+        public_numbers=key.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    given = read("JWT", secret({"hmac.key": HMAC, "jwt-private.pem": pem(damaged)}))
+    (message,) = said(given)
+    assert "jwt-private.pem is not a PEM private key" in message
+    assert "jwt_private_key" not in given.values
