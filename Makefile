@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test test-cluster lint format docs lock bench bench-quick clean
+.PHONY: install run test test-cluster lint format docs crds lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -41,6 +41,9 @@ bench-quick: install
 
 docs: install
 	$(PY) scripts/generate_docs.py
+
+crds: install
+	$(PY) scripts/generate_crds.py
 
 lock: install
 	.venv/bin/uv pip compile pyproject.toml --extra operator --extra sim --group dev --group build --generate-hashes \

@@ -78,7 +78,8 @@ def _explained(
     type_ = detail["type"]
     problem_class = _CLASSES.get(type_, ProblemClass.SCHEMA)
     if "[key]" in detail["loc"] or (type_ in BOUNDS and isinstance(given, str)):
-        problem_class = ProblemClass.CEL  # neither keys of a map nor durations have a structural rule
+        # Neither keys of a map nor durations have a structural rule, and CEL does not look into a union.
+        problem_class = ProblemClass.SEMANTIC if "object" in detail["loc"] else ProblemClass.CEL
     value = None if type_ in {"extra_forbidden", "missing", "json_invalid"} else _shown(path, given)
     return _problem(path, explain(detail, path, given, model), value, problem_class, kind=kind, name=name)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.control_plane import ControlPlane
 
+CRDS = Path(__file__).parents[2] / "crds"
 _numbers = itertools.count(1)
 
 
@@ -30,6 +32,15 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def crds(control_plane: ControlPlane) -> Path:
+    """The three kinds are served; the directory of their definitions."""
+    files = ",".join(str(path) for path in sorted(CRDS.glob("*.yaml")))
+    control_plane.kubectl("apply", "--server-side", "-f", files)
+    control_plane.kubectl("wait", "--for=condition=established", "--timeout=30s", "-f", files)
+    return CRDS
 
 
 @pytest.fixture
