@@ -9,17 +9,20 @@ The caller repeats: observe, decide, carry out, until the decision is to keep or
     Keep     nothing: this material may go into a bundle
     Refuse   nothing: say why; what runs goes on as it is
 
-Two rules make it safe with several writers, stale caches and crashes anywhere. No key reaches a bundle before
-the status names it, and a status is only replaced at the version that was decided on: so two writers cannot
-put two keys into force. And whatever :func:`needs_fresh_reads` names is decided once more on objects read
-from the API server (the Secret first, then the Plant, then the bundle) before it is carried out.
+Three rules make it safe with several writers, stale caches and crashes anywhere:
+
+- No key reaches a bundle before the status names it, and a status is replaced only at the version that was
+  decided on: so two writers cannot put two keys into force.
+- A bundle is written at a version that was read before the Plants in it. After a conflict the bundle is read
+  again, and then its Plants.
+- What :func:`needs_fresh_reads` names is decided once more on objects read from the API server, in the order
+  bundle, Secret, Plant, before it is carried out.
 
 No repr shows material.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -130,8 +133,3 @@ def needs_fresh_reads(decision: Decision) -> bool:
             return True
         case _:
             return False
-
-
-def first(findings: Sequence[Finding]) -> Finding | None:
-    """The one to be mended first."""
-    return findings[0] if findings else None

@@ -13,11 +13,7 @@ from typing import Any, Final, Literal
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from voke_api.problems import Path, Problem, Severity
@@ -25,6 +21,7 @@ from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.observed import CredentialInUse
 from voke_operator.credentials.decisions import Name
 from voke_operator.credentials.ids import certificate_id, jwt_id, rfc3339
+from voke_operator.credentials.material import load_private_key
 from voke_operator.credentials.secret import Secret
 from voke_operator.names import ALLOW_LABEL
 
@@ -100,7 +97,7 @@ def _in_use(name: CredentialName, values: Mapping[str, Any], secret: str) -> Cre
             leaf = x509.load_pem_x509_certificate(values["tls_certificate"])
             key_id, not_after = certificate_id(leaf), rfc3339(leaf.not_valid_after_utc)
         elif name == "jwt" and "jwt_private_key" in values:
-            key = load_pem_private_key(values["jwt_private_key"], password=None)
+            key = load_private_key(values["jwt_private_key"])
             assert isinstance(key, RSAPrivateKey)
             key_id = jwt_id(key.public_key())
     except (ValueError, UnsupportedAlgorithm):
@@ -297,7 +294,7 @@ class _Reader:
         if content is None:
             return None
         try:
-            return load_pem_private_key(content, password=None)
+            return load_private_key(content)
         except TypeError:
             message = f"{key} is encrypted; a gateway has no password for it"
         except (ValueError, UnsupportedAlgorithm):

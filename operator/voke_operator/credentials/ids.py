@@ -52,7 +52,7 @@ def format_ids(ids: Mapping[str, str]) -> str:
 def parse_ids(text: str | None) -> dict[str, str]:
     """The other way; what is not of that form is left out."""
     pairs = (word.partition("=") for word in parse_words(text))
-    return {name: key_id for name, separator, key_id in pairs if separator and key_id}
+    return {name: key_id for name, _, key_id in pairs if name and key_id}
 
 
 def parse_words(text: str | None) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from voke_operator.credentials.decisions import Create, Finding, Reason, Refuse, Update
 from voke_operator.credentials.ids import issuer_id
@@ -27,6 +26,7 @@ from voke_operator.credentials.material import (
     TLS_CERTIFICATE,
     TLS_KEY,
     Material,
+    load_private_key,
     revocation_list,
 )
 from voke_operator.credentials.renewal import MIN_LIFE
@@ -74,7 +74,7 @@ def read_issuer(secret: Secret, *, now: datetime) -> Issuer | Finding:
     certificate_pem, key_pem = (secret.data[key] for key in pair)
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        key = load_pem_private_key(key_pem, password=None)
+        key = load_private_key(key_pem)
     except TypeError:
         return _unusable(secret, f"{pair[1]} is encrypted; the operator has no password for it")
     except (ValueError, UnsupportedAlgorithm):
@@ -99,10 +99,20 @@ def _flaws(certificate: x509.Certificate, key: object, now: datetime) -> Iterato
         yield "it is not a CA: its certificate may not sign others"
     if now < start:
         yield f"it is not valid before {_minute(start)}"
-    elif end <= now:
-        yield f"it expired on {_minute(end)}: give the operator its successor"
     elif end - now < MIN_LIFE:
-        yield f"it ends on {_minute(end)}: give the operator its successor"
+        yield _ended(end)
+
+
+def _ended(end: datetime) -> str:
+    return f"it ends on {_minute(end)}: give the operator its successor"
+
+
+def still_usable(issuer: Issuer, *, now: datetime) -> Issuer | Finding:
+    """The CA, if it has not ended since it was read."""
+    if issuer.not_after - now >= MIN_LIFE:
+        return issuer
+    message = f"the issuing CA {issuer.name} cannot be used: {_ended(issuer.not_after)}"
+    return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)
 
 
 def warnings(issuer: Issuer, *, now: datetime) -> tuple[Finding, ...]:

@@ -36,7 +36,7 @@ from voke_operator.credentials.decisions import (
 )
 from voke_operator.credentials.given import to_generate
 from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
-from voke_operator.credentials.issuer import Issuer
+from voke_operator.credentials.issuer import Issuer, still_usable
 from voke_operator.credentials.keys import PRIMARY, Key, find
 from voke_operator.credentials.material import Material
 from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
@@ -74,8 +74,8 @@ def decide(
             return Refuse(problems=(Finding(reason=Reason.NAME_CONFLICT, message=claim),))
         secret = None
     case = _Case(plant, secret, recorded=recorded, copy=copy or {}, issuer=issuer, now=now)
-    settled = {name: case.settle(name) for name in needed}
-    problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+    settled: dict[Name, _Settled] = {name: case.settle(name) for name in needed}
+    problems = case.problems(settled)
     wanted = tuple(name for name, each in settled.items() if isinstance(each, _New))
     if wanted and not problems:
         made = fresh or {}
@@ -84,14 +84,14 @@ def decide(
         settled |= {
             name: case.accept(name, each, made) for name, each in settled.items() if isinstance(each, _New)
         }
-        problems = tuple(each for each in settled.values() if isinstance(each, Finding))
+        problems = case.problems(settled)
     held = {name: each for name, each in settled.items() if isinstance(each, _Held)}
     target = _secret(plant, secret, held, case.retired)
     if secret is None and held:
         return Create(secret=target, restored=bool(case.recorded))
     if secret is not None and (changes := _changes(secret, target)):
         return Update(secret=target, changes=changes)
-    return Refuse(problems=problems) if problems else _settled(case, held, plant.spec.plant_id, now)
+    return Refuse(problems=problems) if problems else _at_rest(case, held, plant.spec.plant_id, now)
 
 
 def mint(
@@ -128,7 +128,7 @@ def mint(
     return made
 
 
-def _settled(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
+def _at_rest(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
     """What follows once the Secret is as it should be."""
     in_use = tuple(_in_use(name, held[name].key) for name in sorted(held))
     if in_use != tuple(case.recorded[name] for name in sorted(case.recorded)):
@@ -158,6 +158,16 @@ class _New:
     retires: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """A credential in force that is nowhere to be found."""
+
+    key_id: str
+
+
+_Settled = _Held | _New | _Lost | Finding
+
+
 class _Case:
     """What is known about one plant's credentials."""
 
@@ -174,7 +184,11 @@ class _Case:
         self._plant = plant
         self._own: Mapping[str, bytes] = {} if secret is None else secret.data
         self._copy = copy
-        self._issuer = issuer
+        self._issuer = still_usable(issuer, now=now) if isinstance(issuer, Issuer) else issuer
+        self._roots = (
+            ({material.ISSUER: issuer.material[material.ISSUER]},) if isinstance(issuer, Issuer) else ()
+        )
+        """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
         self._now = now
         annotations = {} if secret is None else secret.annotations
         self._ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
@@ -182,7 +196,7 @@ class _Case:
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
         self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
 
-    def settle(self, name: Name) -> _Held | _New | Finding:
+    def settle(self, name: Name) -> _Settled:
         """What there is of a credential, from the best source; or what has to be made; or why neither."""
         kept = self._ids.get(name)
         recorded = self.recorded[name].key_id if name in self.recorded else None
@@ -193,11 +207,30 @@ class _Case:
         if wanted in self._replace and not ahead:
             own = (key.id for key in find(name, (self._own,), self._plant.spec.plant_id))
             return self._new(name, retires=(wanted, *filter(None, (kept,)), *own))
-        sources = (self._own, self._copy, *self._issuer_files())
+        sources = (self._own, self._copy, *self._roots)
         key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
         if key is None:
-            return self._lost(name, wanted)
+            return _Lost(key_id=wanted)
         return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
+
+    def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
+        """What keeps the plant from having its credentials; one command replaces all that is lost."""
+        metadata = self._plant.metadata
+        lost = [each.key_id for each in settled.values() if isinstance(each, _Lost)]
+        remedy = (
+            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl "
+            f"annotate plant -n {metadata.namespace} {metadata.name} --overwrite "
+            f"{names.REPLACE_ANNOTATION}={','.join(dict.fromkeys((*self._replace, *lost)))}"
+        )
+        found = []
+        for name, each in settled.items():
+            if isinstance(each, _Lost):
+                where = f"neither in the Secret {self._secret_name} nor in a gateway's bundle"
+                message = f"the {name} key {each.key_id} is {where}: {remedy}"
+                found.append(Finding(reason=Reason.KEY_LOST, message=message, credential=name))
+            elif isinstance(each, Finding):
+                found.append(each)
+        return tuple(found)
 
     def accept(self, name: Name, new: _New, made: Mapping[Name, Material]) -> _Held | Finding:
         """New material, if it is of any use.
@@ -217,7 +250,7 @@ class _Case:
 
     def _unrecorded(self, name: Name) -> _Held | _New | Finding:
         """Nobody says which key it should be: what the Secret holds, or a new one."""
-        key = next(find(name, (self._own, *self._issuer_files()), self._plant.spec.plant_id), None)
+        key = next(find(name, (self._own, *self._roots), self._plant.spec.plant_id), None)
         if key is not None:
             return _Held(key=key)
         there = [file for file in PRIMARY[name] if file in self._own]
@@ -262,22 +295,6 @@ class _Case:
             return replace(self._issuer, credential="mtls")
         message = "there is no CA to issue a client certificate: give the operator one"
         return Finding(reason=Reason.ISSUER_UNUSABLE, message=message, credential="mtls")
-
-    def _lost(self, name: Name, key_id: str) -> Finding:
-        metadata = self._plant.metadata
-        return Finding(
-            reason=Reason.KEY_LOST,
-            credential=name,
-            message=f"the {name} key {key_id} is neither in the Secret {self._secret_name} nor in a gateway's bundle: "
-            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: "
-            f"kubectl annotate plant -n {metadata.namespace} {metadata.name} {names.REPLACE_ANNOTATION}={key_id}",
-        )
-
-    def _issuer_files(self) -> tuple[Material, ...]:
-        """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
-        if not isinstance(self._issuer, Issuer):
-            return ()
-        return ({material.ISSUER: self._issuer.material[material.ISSUER]},)
 
     @property
     def _secret_name(self) -> str:

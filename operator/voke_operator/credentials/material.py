@@ -12,6 +12,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -170,9 +171,40 @@ def _plant_name(plant_id: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, plant_id)])
 
 
-def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    # The check that is left out takes 37 ms for RSA, at every certificate; whose key it is has been checked.
+def load_private_key(pem: bytes) -> PrivateKeyTypes:
+    """A private key that is not encrypted.
+
+    That the primes of an RSA key are prime is not checked: it takes 37 ms, for each of thousands of plants. A
+    damaged key is found anyway, because its numbers do not belong together.
+
+    Raises:
+        ValueError: it is not PEM, or damaged.
+        TypeError: it is encrypted.
+        UnsupportedAlgorithm: it is of a kind that is not known here.
+    """
     key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    if isinstance(key, rsa.RSAPrivateKey) and not _consistent(key):
+        raise ValueError("the numbers of the RSA key do not belong together")
+    return key
+
+
+def _consistent(key: rsa.RSAPrivateKey) -> bool:
+    numbers = key.private_numbers()
+    p, q, d = numbers.p, numbers.q, numbers.d
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    return (
+        min(p, q) > 1
+        and p * q == n
+        and d * e % (p - 1) == 1
+        and d * e % (q - 1) == 1
+        and numbers.dmp1 == d % (p - 1)
+        and numbers.dmq1 == d % (q - 1)
+        and numbers.iqmp * q % p == 1
+    )
+
+
+def _private_key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    key = load_private_key(pem)
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise UnusableIssuerError("the private key is neither ECDSA nor RSA")
     return key

@@ -10,7 +10,6 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from voke_api.resources.observed import ConditionStatus, CredentialInUse
 from voke_operator.credentials.ids import certificate_id, format_ids, parse_ids, rfc3339
@@ -26,6 +25,7 @@ from voke_operator.credentials.material import (
     Material,
     certificate_request,
     jwt_public,
+    load_private_key,
     revocation_list,
 )
 
@@ -94,7 +94,7 @@ def describe(
         if issuer is not None and issuer[ISSUER] == material.get(ISSUER):
             files[REVOCATION_LIST] = revocation_list(issuer, now)
     if JWT_PRIVATE in material:
-        key = load_pem_private_key(material[JWT_PRIVATE], password=None)
+        key = load_private_key(material[JWT_PRIVATE])
         if not isinstance(key, RSAPrivateKey):
             raise ValueError(f"{JWT_PRIVATE} is not an RSA key")
         files |= jwt_public(key)
