@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import virtual_time
@@ -144,6 +144,7 @@ def test_an_event_that_is_forgotten_while_it_waits_for_its_minute_is_not_missed(
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 200), st.booleans()), min_size=1, max_size=100))
+@settings(deadline=None)
 def test_every_occurrence_is_counted_in_the_end(steps: list[tuple[int, float, bool]]) -> None:
     said, now = book(), EPOCH
     noted = dict.fromkeys(range(6), 0)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.site_facts import WELL, on_gateway, saying
 from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_api.status import SessionStatus
 from voke_operator.status.conditions import plant_status
-from voke_operator.status.damping import LASTING, Damper, Rate
+from voke_operator.status.damping import LASTING, STARTING, Damper, Rate
 from voke_operator.status.facts import Cause, ShardFacts, Silence
 from voke_operator.status.pools import Outage, PoolFacts, Sessions, outage, pool_status, sessions
 from voke_operator.status.reasons import Reason
@@ -110,6 +110,7 @@ def test_a_relapse_is_the_same_outage() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 3)), max_size=30))
+@settings(deadline=None)
 def test_an_outage_begins_with_half_and_is_whole_only_while_nobody_gets_through(
     counts: list[tuple[int, int, int]],
 ) -> None:
@@ -224,7 +225,8 @@ def test_a_pool_without_plants_is_ready_and_says_nothing_of_the_cloud() -> None:
 
 
 def test_a_restart_of_the_operator_leaves_a_pool_as_it_is() -> None:
-    damper, now = Damper(Rate(per_second=10, burst=10)), 0.0
+    damper, now = Damper(Rate(per_second=10, burst=10)), STARTING
+    damper.judge("north", pool_status(DOWN), PoolObserved(), 0.0, at=0.0)
     first = damper.judge("north", pool_status(DOWN), PoolObserved(), now, at=now)
     assert first.write is not None
     assert (first.write.shards, first.write.plants) == (2, 10)
