@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper, Rate
 from voke_operator.status.events import EventBook, Post, Regarding, transition
 
-KIND = "plants.describe.example.com"
 MESSAGE = (
     "PLC plc1 (10.20.3.11:502) does not answer: connection refused; 2 of 5 devices are read. Check its power, its "
     "address and the firewall in between."
@@ -23,41 +23,11 @@ MESSAGE = (
 
 
 @pytest.fixture
-def plant(control_plane: ControlPlane, namespace: str) -> dict[str, Any]:
-    """A Plant of a group of its own: what is asked here is what kubectl makes of a status and of Events."""
-    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    control_plane.apply(
-        {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": KIND},
-            "spec": {
-                "group": "describe.example.com",
-                "scope": "Namespaced",
-                "names": {"kind": "Plant", "plural": "plants", "singular": "plant"},
-                "versions": [
-                    {
-                        "name": "v1alpha1",
-                        "served": True,
-                        "storage": True,
-                        "subresources": {"status": {}},
-                        "schema": {
-                            "openAPIV3Schema": {
-                                "type": "object",
-                                "properties": {"spec": free, "status": free},
-                            }
-                        },
-                    }
-                ],
-            },
-        }
-    )
-    control_plane.kubectl("wait", "--for=condition=Established", f"crd/{KIND}")
+def plant(control_plane: ControlPlane, crds: Path, namespace: str) -> dict[str, Any]:
     document = json.loads(site().model_dump_json(exclude_unset=True))
-    document |= {"apiVersion": "describe.example.com/v1alpha1"}
     document["metadata"] = {"name": "brno-roof-3", "namespace": namespace}
     control_plane.apply(document)
-    found: dict[str, Any] = control_plane.get(KIND, "brno-roof-3", "-n", namespace)
+    found: dict[str, Any] = control_plane.get("plant", "brno-roof-3", "-n", namespace)
     return found
 
 
@@ -84,6 +54,8 @@ def test_describe_says_what_to_do_and_how_often_it_happened(
     assert status is not None
     plant["status"] = json.loads(status.model_dump_json())
     control_plane.kubectl("replace", "--subresource=status", "-f", "-", given=json.dumps(plant))
+    kept = control_plane.get("plant", "brno-roof-3", "-n", namespace)["status"]
+    assert PlantObserved.model_validate_json(json.dumps(kept)) == status, "the schema knows all of it"
 
     about = Regarding(
         api_version=plant["apiVersion"],
@@ -105,7 +77,7 @@ def test_describe_says_what_to_do_and_how_often_it_happened(
     post(control_plane, first)
     post(control_plane, again)
 
-    said = control_plane.kubectl("describe", KIND, "brno-roof-3", "-n", namespace).stdout
+    said = control_plane.kubectl("describe", "plant", "brno-roof-3", "-n", namespace).stdout
     conditions, _, events = said.partition("Events:")
     ready = conditions.partition("Conditions:")[2].partition("Type:                  Ready")[0]
     assert MESSAGE in ready, "Ready is what is read first"

@@ -174,9 +174,9 @@ class OperatorMetrics:
         """A watch was opened anew."""
         self._restarts.labels(kind).inc()
 
-    def api_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
-        """A request to the API server ended; code 0: without an answer."""
-        labels = (verb, kind, str(code))
+    def api_request(self, verb: str, kind: str, code: str, seconds: float) -> None:
+        """A request to the API server ended; code ``"0"``: without an answer."""
+        labels = (verb, kind, code)
         self._requests.labels(*labels).inc()
         self._request_duration.labels(*labels).observe(seconds)
 

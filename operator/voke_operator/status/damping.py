@@ -2,8 +2,9 @@
 
 * What got better is written at once, what got worse after it has lasted :data:`LASTING`; both within one write
   per object per :data:`INTERVAL`. Other words for the same state wait until :data:`REWORDING` after the last write.
-* A new generation, a condition that was missing and where a plant runs do not wait at all. What was decided (such
-  as that a Secret is missing) waits no longer than what got better.
+* A new generation and where a plant runs do not wait at all. An object without conditions gets them all at once: bad
+  news immediately, and if it is only starting, when it has started, or after :data:`STARTING`. What was decided (such as
+  that a Secret is missing) waits no longer than what got better.
 * All objects share a rate. Who has to wait is told when to ask again.
 
 Time is passed in, and nothing here writes.
@@ -21,11 +22,14 @@ from typing import Final, Generic, TypeVar
 from voke_api.resources.observed import Condition, PlantObserved, PoolObserved
 from voke_operator.status.conditions import Wanted
 from voke_operator.status.facts import Finding
+from voke_operator.status.reasons import READY
 
 LASTING: Final = 15.0
 """Seconds that a change for the worse has to last."""
 INTERVAL: Final = 10.0
 """Seconds between two writes to one object."""
+STARTING: Final = 3.0
+"""Seconds that an object may take to start before that is worth a write."""
 REWORDING: Final = 60.0
 """Seconds since the last write, for a change of words only."""
 
@@ -73,9 +77,9 @@ class _Kind(Enum):
     """How a condition differs from what is written."""
 
     NOW = auto()
-    """It is not there yet, or a decision about a newer generation."""
+    """It is not there yet; or it is decided, or as good as before, for a newer generation."""
     SOON = auto()
-    """Better, decided, or as good for a newer generation."""
+    """Better, or decided."""
     IF_IT_LASTS = auto()
     WORDS = auto()
     """Only the message differs, or what is written with it."""
@@ -103,6 +107,8 @@ class _Pending:
 class _Memory:
     """Of one object."""
 
+    first_at: float
+    """When it was judged first."""
     written_at: float = -math.inf
     pending: dict[str, _Pending] = field(default_factory=dict)
     """By condition type."""
@@ -145,7 +151,7 @@ class Damper:
             now: Seconds of a clock that never goes back.
             at: Epoch seconds, for ``lastTransitionTime``.
         """
-        memory = self._memory.setdefault(key, _Memory())
+        memory = self._memory.setdefault(key, _Memory(now))
         old = {each.type: each for each in observed.conditions}
         standing, ripe = _standing(wanted, old, observed, memory, now)
         urgent = observed.observed_generation < wanted.generation or any(
@@ -153,6 +159,8 @@ class Damper:
         )
         self._waiting.discard(key)
         due = now if urgent else _next(memory.pending.values(), memory.written_at)
+        if not old and _is_starting(standing):
+            due = memory.first_at + STARTING
         if due is None:
             if now > memory.written_at + REWORDING:
                 del self._memory[key]
@@ -168,7 +176,7 @@ class Damper:
 
     def written(self, key: Hashable, now: float) -> None:
         """The write that was decided on succeeded."""
-        self._memory.setdefault(key, _Memory()).written_at = now
+        self._memory.setdefault(key, _Memory(now)).written_at = now
 
     def forget(self, key: Hashable) -> None:
         """The object is gone."""
@@ -214,11 +222,17 @@ def _kind(old: Condition | None, new: Finding, *, attached: bool) -> _Kind | Non
     newer = new.generation is not None and new.generation > old.observed_generation
     if same_state and new.message == old.message and not attached and not newer:
         return None
-    if new.prompt:
-        return _Kind.NOW if newer else _Kind.SOON
-    if (newer and same_status) or (new.status == "True" and not same_status):
+    if newer and (new.prompt or same_status):
+        return _Kind.NOW
+    if new.prompt or (new.status == "True" and not same_status):
         return _Kind.SOON
     return _Kind.WORDS if same_state else _Kind.IF_IT_LASTS
+
+
+def _is_starting(standing: Mapping[str, Finding]) -> bool:
+    """Whether there is neither success to be told nor a decision against it."""
+    refused = any(each.prompt and each.status == "False" for each in standing.values())
+    return standing[READY].status != "True" and not refused
 
 
 def _next(pending: Iterable[_Pending], written_at: float) -> float | None:

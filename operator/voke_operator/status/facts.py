@@ -112,7 +112,7 @@ class PlantFacts:
     bundle: BundleFacts = BundleFacts()
     seen: Seen = Seen()
     outage: bool = False
-    """None of its pool's plants gets through to Voke, which its pool says for all."""
+    """Its pool says for all that Voke cannot be reached (``Outage.quiet``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

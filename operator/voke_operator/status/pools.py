@@ -1,7 +1,8 @@
 """What a pool says for all its Plants: whether its gateways answer, and whether Voke is out of reach for all.
 
 When a broker goes away, thousands of Plants have the same to say. It is said once, on the pool, and
-:class:`Outage` tells the Plants to keep still meanwhile, and until most of them are back.
+:class:`Outage` tells the Plants to keep still meanwhile, and for a while when it begins and ends, because that is not
+the same moment for all.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from voke_operator.status.reports import PlantReport
 
 _FEWEST: Final = 2
 """Plants that have to agree; a single one says it itself."""
+_MANY: Final = 0.5
+"""Share of plants that are cut off when an outage begins: a broker's end is not noticed by all in one moment."""
 _BACK: Final = 0.9
-"""Share of plants whose return ends an outage at once …"""
-_LINGER: Final = 120.0
-"""… and seconds after which it has ended for the others, too. A gateway tries again after a minute at the latest."""
+"""Share of plants whose return ends it at once …"""
+_PARTLY: Final = 120.0
+"""… and seconds for which the others keep still while some get through: a gateway tries every minute or more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,17 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """No plant of a pool gets through, or has since too recently."""
+    """Most plants of a pool do not get through, for a reason that is not their own."""
 
     since: float
     """Epoch seconds."""
     reason: Reason
     message: str
     """What one of the plants says."""
-    easing_since: float | None = None
-    """When the first plant got through again."""
+    partly_since: float | None = None
+    """Since when some get through; None: nobody does."""
+    quiet: bool = True
+    """Whether the Plants' conditions are to stay as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,22 +103,26 @@ def sessions(reports: Iterable[PlantReport]) -> Sessions:
 
 
 def outage(seen: Sessions, before: Outage | None, now: float) -> Outage | None:
-    """Whether there is an outage now. ``now``: epoch seconds.
-
-    It begins when nobody gets through, and ends when nearly all do again: plants come back one by one within a
-    minute or two, and each would otherwise say in between that it is still cut off.
-    """
+    """Whether there is an outage now, and whether the pool speaks for its Plants. ``now``: epoch seconds."""
     lost = seen.cut_off.total()
     tried = lost - seen.cut_off[Reason.CONNECTING]
-    if seen.through == 0 and lost >= _FEWEST and (tried >= _FEWEST or before is not None):
-        reason = (
-            known(max(sorted(seen.cut_off), key=lambda word: seen.cut_off[word])) or Reason.BROKER_UNREACHABLE
-        )
-        return Outage(before.since if before is not None else now, reason, seen.example)
-    if before is None or lost == 0 or seen.through >= _BACK * (seen.through + lost):
+    everybody = seen.through + lost
+    if before is None:
+        if tried < _FEWEST or lost < _MANY * everybody:
+            return None
+    elif lost == 0 or seen.through >= _BACK * everybody:
         return None
-    easing_since = now if before.easing_since is None else before.easing_since
-    return replace(before, easing_since=easing_since) if now < easing_since + _LINGER else None
+    word = max(sorted(seen.cut_off), key=lambda each: seen.cut_off[each])
+    partly_since = None
+    if seen.through:
+        partly_since = now if before is None or before.partly_since is None else before.partly_since
+    return Outage(
+        since=now if before is None else before.since,
+        reason=known(word) or Reason.BROKER_UNREACHABLE,
+        message=seen.example,
+        partly_since=partly_since,
+        quiet=partly_since is None or now < partly_since + _PARTLY,
+    )
 
 
 def pool_status(facts: PoolFacts) -> Wanted:
@@ -138,7 +147,7 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
             f"kubectl -n {facts.namespace} describe pod {name}-0"
         )
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
-    if cloud.status == "False":
+    if cloud.status == "False" or cloud.reason == Reason.PARTLY_REACHABLE:
         return cloud
     message = f"{len(facts.shards)} gateways, {facts.plants} plants"
     return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
@@ -146,12 +155,18 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
 
 def _cloud(facts: PoolFacts) -> Finding:
     seen, now = facts.sessions, facts.outage
-    if now is not None and now.easing_since is None:
+    lost = seen.cut_off.total()
+    if now is not None and now.partly_since is None:
         message = (
-            f"none of the {seen.cut_off.total()} plants that run gets through to Voke ({now.reason}): {now.message}. "
+            f"none of the {lost} plants that run gets through to Voke ({now.reason}): {now.message}. "
             "Gateways keep what they read and send it later; the conditions of the Plants stay as they were"
         )
         return _finding(facts, "False", Reason.CLOUD_OUTAGE, message)
+    if now is not None:
+        message = (
+            f"{lost} of {seen.through + lost} plants do not get through to Voke ({now.reason}): {now.message}"
+        )
+        return _finding(facts, "True", Reason.PARTLY_REACHABLE, message)
     if seen.through:
         return _finding(facts, "True", Reason.REACHABLE, "plants get through to Voke")
     unasked = any(not shard.asked for shard in facts.shards)

@@ -341,6 +341,15 @@ class Reason(StrEnum):
         ),
         "Check network and Voke; gateways keep what they read and send it later.",
     )
+    PARTLY_REACHABLE = (
+        "PartlyReachable",
+        CLOUD_REACHABLE,
+        (
+            "Many of the pool's plants do not get through to Voke, and others do: an outage begins or ends, or it concerns one "
+            "of Voke's listeners, or one of the pool's gateways."
+        ),
+        "Wait two minutes; then each Plant says for itself what is wrong.",
+    )
     NO_PLANTS = (
         "NoPlants",
         CLOUD_REACHABLE,

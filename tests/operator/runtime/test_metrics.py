@@ -146,7 +146,7 @@ def happens(metrics: OperatorMetrics) -> None:
     metrics.queue_waited(0.2)
     metrics.queue_retried()
     metrics.watch_restarted("plants")
-    metrics.api_request("patch", "plants", 200, 0.003)
+    metrics.api_request("patch", "plants", "200", 0.003)
     metrics.rotated("mtls", "ok", 12.0)
     metrics.drifted("Secret", "restored")
     metrics.event_dropped()

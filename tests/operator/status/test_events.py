@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import virtual_time
@@ -131,7 +131,20 @@ def test_old_events_are_forgotten() -> None:
     assert post.patch is None, "it begins anew"
 
 
+def test_an_event_that_is_forgotten_while_it_waits_for_its_minute_is_not_missed() -> None:
+    said = book()
+    for _ in range(2):
+        said.note(LOST, EPOCH)
+        said.take(EPOCH)
+    for number in range(MOST_KNOWN):
+        said.note(replace(LOST, note=str(number)), EPOCH + 1)
+        said.take(EPOCH + 1)
+    assert said.due(EPOCH + 1) is None
+    assert said.take(EPOCH + 2 * REPEAT_AFTER) is None
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 200), st.booleans()), min_size=1, max_size=100))
+@settings(deadline=None)
 def test_every_occurrence_is_counted_in_the_end(steps: list[tuple[int, float, bool]]) -> None:
     said, now = book(), EPOCH
     noted = dict.fromkeys(range(6), 0)

@@ -239,7 +239,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         (
             "the hmac key 1f3a5c7e9b2d4f60 is neither in the Secret voke-plant-brno-roof-3 nor in a gateway's bundle: restore "
             "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl annotate plant -n "
-            "energy brno-roof-3 voke.lovinka.com/replace=1f3a5c7e9b2d4f60"
+            "energy brno-roof-3 --overwrite voke.lovinka.com/replace=1f3a5c7e9b2d4f60"
         ),
     ),
     "CA expired": (
@@ -247,7 +247,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "False",
         "IssuerUnusable",
         (
-            "the issuing CA in the Secret voke-fleet-ca of namespace voke-system cannot be used: it expired on 2026-10-30 00:00 "
+            "the issuing CA in the Secret voke-fleet-ca of namespace voke-system cannot be used: it ends on 2026-10-30 00:00 "
             "UTC: give the operator its successor"
         ),
     ),
