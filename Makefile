@@ -16,7 +16,7 @@ run: install
 	$(PY) -m voke_cli demo $(ARGS)
 
 test: install lint
-	$(PY) -m pytest -n 3 --dist loadfile --max-worker-restart 2 $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .
