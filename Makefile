@@ -16,7 +16,7 @@ run: install
 	$(PY) -m voke_cli demo $(ARGS)
 
 test: install lint
-	$(PY) -m pytest -n 3 --dist loadfile --max-worker-restart 2 --ignore=tests/cluster $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile --ignore=tests/cluster $(ARGS)
 
 # A real Kubernetes API, built from source at the first time: minutes, then seconds.
 test-cluster: install

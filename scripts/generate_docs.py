@@ -221,7 +221,6 @@ def commands() -> str:
         NOT_EDITED,
         "# The voke command\n",
         "What is printed for people may change; `--json` and exit statuses are contracts.\n",
-        "`voke --version` shows the version.\n",
         "| Exit status | " + " | ".join(name for name, _ in _commands()) + " |",
         "|---|" + "---|" * len(_commands()),
     ]
@@ -231,6 +230,7 @@ def commands() -> str:
         parts.append(f"| {status} | " + " | ".join(cells) + " |")
     parts.append("")
     parts += [_command(name, callback) for name, callback in _commands()]
+    parts.append("## voke --version\n\nShow the version and exit.\n")
     return "\n".join(parts)
 
 

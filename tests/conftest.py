@@ -1,4 +1,4 @@
-"""Nothing waits for ever, not even after its test: who does is shown, all threads of it, and ended.
+"""What holds for all tests. Nothing waits for ever, not even after its test: who does is shown and ended.
 
 pytest-timeout fails a test once. What fixtures wait for afterwards, and the interpreter at its end, is out of
 its reach, and then a run has no summary that would say where it hangs.
@@ -11,6 +11,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machine", deadline=None)  # whether it is slow or busy, nobody can tell
+settings.load_profile("shared machine")
 
 TEARDOWN_WITHIN = 90.0
 EXIT_WITHIN = 30.0
@@ -33,4 +37,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist is idle from now on, and ended by the process that says the summary
     faulthandler.dump_traceback_later(EXIT_WITHIN, exit=True, file=config.stash[_STDERR])

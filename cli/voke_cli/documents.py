@@ -61,6 +61,8 @@ class Documents:
     """Kind and name of what is there but cannot be used; its problems have been said."""
     salvaged: list[Salvaged] = field(default_factory=list)
     """What is left of broken resources without their errors: to be judged, never to be run."""
+    missing: set[str] = field(default_factory=set)
+    """Files and directories that were named and are not there."""
     stand_ins: dict[tuple[str, str], Source] = field(default_factory=dict)
     """Where they are, by a name that they were given because their own is wrong."""
 
@@ -75,7 +77,7 @@ def read_documents(paths: Sequence[FilePath]) -> Documents:
     """Read all that ``paths`` hold. Never raises for what is in the files, or for a file that is not there."""
     documents = Documents()
     for file in _files(paths, documents.problems):
-        text = _text_of(file, documents.problems)
+        text = _text_of(file, documents)
         if text is not None:
             _take_all(text, str(file), documents)
     return documents
@@ -117,13 +119,15 @@ def _is_meant(file: FilePath, directory: FilePath) -> bool:
     return file.suffix in SUFFIXES and not hidden and file.is_file()
 
 
-def _text_of(file: FilePath, problems: list[Problem]) -> str | None:
+def _text_of(file: FilePath, documents: Documents) -> str | None:
     try:
         return _text(file)
     except OSError as error:
-        problems.append(_file_problem(str(file), f"cannot be read: {error.strerror or error}"))
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            documents.missing.add(str(file))
+        documents.problems.append(_file_problem(str(file), f"cannot be read: {error.strerror or error}"))
     except ValueError as error:
-        problems.append(_file_problem(str(file), str(error)))
+        documents.problems.append(_file_problem(str(file), str(error)))
     return None
 
 

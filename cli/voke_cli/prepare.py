@@ -70,7 +70,7 @@ def prepare_again(paths: Sequence[FilePath], state: State, previous: Bundle, *, 
     before = {item.plant.metadata.name: item for item in previous.plants}
     found = _candidates(documents, now, running=before)
     failures: list[Problem] = []
-    unclear = _unclear(documents, paths)
+    unclear = _unclear(documents)
     prepared = Prepared(profiles={**previous.profiles, **documents.profiles}, pools=documents.pools)
     for candidate in found:
         name = candidate.plant.metadata.name
@@ -150,21 +150,21 @@ def _unregistered(found: Sequence[Candidate], documents: Documents, state: State
         yield documents.locate(problem)
 
 
-def _unclear(documents: Documents, named: Sequence[FilePath]) -> Problem | None:
+def _unclear(documents: Documents) -> Problem | None:
     """What may hold plants that are not known of: a file, or a nameless part of one, that cannot be read.
 
-    A file that has left its directory holds none any more. One that was ``named`` by itself is expected back:
-    some editors and tools take a file away before they write it anew.
+    A file that has left its directory holds none any more. One that was named by itself is expected back: some
+    editors and tools take a file away before they write it anew.
     """
     for problem in documents.problems:
         if problem.severity is not Severity.ERROR or problem.name or problem.file is None:
             continue
-        if FilePath(problem.file).is_file():
-            return replace(problem, message=f"may be in what cannot be understood: {problem.message}")
-        if FilePath(problem.file) in named and not FilePath(problem.file).exists():
+        if problem.file in documents.missing:
             return replace(
                 problem, message="is not there, so what it held runs on; put it back, or restart without it"
             )
+        if FilePath(problem.file).is_file():
+            return replace(problem, message=f"may be in what cannot be understood: {problem.message}")
     return None
 
 

@@ -75,7 +75,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(numbers, min_size=1, max_size=12), orders=st.data())
 def test_everyday_numbers_of_unknown_meaning_give_no_guess(
     values: list[tuple[Any, float]], orders: st.DataObject, tmp_path: Path
@@ -124,7 +124,7 @@ point = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     points=st.lists(point, min_size=1, max_size=20),
     unit=st.sampled_from([1, 3]),

@@ -130,7 +130,7 @@ class OutboxMachine(RuleBasedStateMachine):
             assert state.quarantined == model.quarantined
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60)
 TestOutbox = OutboxMachine.TestCase
 
 
@@ -179,11 +179,11 @@ def test_draining_a_long_backlog_from_the_front_takes_linear_time() -> None:
         store = MemoryStore(Quota(max_bytes=1 << 40), lambda: 0.0)
         for _ in range(waiting):
             store.put("site", Kind.TELEMETRY, b"x")
-        started = time.perf_counter()
+        started = time.process_time()
         while batch := store.pending("site", Kind.TELEMETRY, limit=20):
             for entry in batch:
                 store.delivered(entry)
-        return (time.perf_counter() - started) / waiting
+        return (time.process_time() - started) / waiting
 
     small, large = min(drain(2_000) for _ in range(5)), min(drain(50_000) for _ in range(3))
     assert large < small * 5

@@ -392,7 +392,7 @@ async def test_stopping_answers_for_every_command_that_was_taken() -> None:
     assert "after" not in site.acknowledged, "left to the broker, for the next gateway"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -132,7 +132,7 @@ values_of_devices = st.dictionaries(
 
 
 @given(st.lists(values_of_devices | st.integers(0, 2**32 - 1), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_value_is_in_exactly_one_message_that_fits(contents: list[Mapping[str, Any] | int]) -> None:
     devices = [(DeviceTemplate(f"D{i}", "METER"), content) for i, content in enumerate(contents)]
     bodies = telemetry_bodies(TIMESTAMP, devices)

@@ -141,7 +141,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         parse_address(text)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.one_of(st.binary(max_size=300), st.just(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 4000)))
 async def test_junk_never_ends_the_server(junk: bytes) -> None:
     server = HttpServer(ROUTES)

@@ -162,7 +162,7 @@ async def play(script: list[Action]) -> World:
     return world
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(_ACTIONS, min_size=5, max_size=40))
 def test_nothing_is_lost_overtaken_or_signed_alike(script: list[Action]) -> None:
     world = run(play(script))

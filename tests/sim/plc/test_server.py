@@ -233,7 +233,7 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_either(server
 FUZZED = bank()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pdu=st.binary(min_size=1, max_size=253))
 def test_any_pdu_gets_a_reply_or_an_exception(pdu: bytes) -> None:
     codes = []

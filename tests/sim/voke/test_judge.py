@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -466,6 +468,12 @@ async def test_a_judge_that_dies_fails_those_who_wait_and_those_who_come(bench: 
         await bench(bench.plant.telemetry())
 
 
+def cpu_seconds(pid: int) -> float:
+    """What the process has used of a CPU, whatever else the machine does; and this one."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + time.process_time()
+
+
 async def test_it_keeps_up_with_a_thousand_messages_a_second(bench: Bench) -> None:
     plants = [Plant() for _ in range(500)]
     for plant in plants:
@@ -475,13 +483,13 @@ async def test_it_keeps_up_with_a_thousand_messages_a_second(bench: Bench) -> No
     ]
     messages = [(plant.topic(), plant.telemetry(*devices)) for plant in plants for _ in range(10)]
     verdicts: list[Verdict] = []
-    started = time.perf_counter()
+    started = cpu_seconds(bench.judge.pid)
     for topic, payload in messages:
         bench.judge.submit(topic, payload, at=time.time(), retain=False, then=verdicts.append)
     await bench(bench.plant.telemetry())
-    rate = len(messages) / (time.perf_counter() - started)
+    rate = len(messages) / (cpu_seconds(bench.judge.pid) - started)
     sys.stdout.write(
-        f"judged {rate:,.0f} messages of {len(messages[0][1])} bytes per second, of {len(plants)} plants\n"
+        f"judged {rate:,.0f} messages of {len(messages[0][1])} bytes per CPU second, of {len(plants)} plants\n"
     )
     assert {verdict.reason for verdict in verdicts} == {None}
     assert len(verdicts) == len(messages)
