@@ -80,12 +80,16 @@ def _failed(name: str, error: Exception) -> Result:
     return Result(name, f"could not be measured: {str(error).splitlines()[-1]}", met=False)
 
 
-async def quick(bench: Bench) -> list[Result]:
-    """CPU of a poll in turns of a calibrating loop, beside what it was when the baseline was taken."""
+async def quick(bench: Bench, *, keep: bool) -> list[Result]:
+    """CPU of a poll in turns of a calibrating loop, beside what it was when the baseline was taken.
+
+    ``keep``: make this run the baseline.
+    """
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-    results = []
+    results, costs = [], {}
     for name, load in (("ten to a plant", Load(1000, 10)), ("one to a plant", Load(300, 1))):
         window = await cost(bench, load, seconds=8.0, windows=2)
+        costs[name] = round(window.relative_cost, 3)
         before = baseline.get(name)
         change = f", {window.relative_cost / before:.2f} × the baseline" if before else ""
         results.append(
@@ -101,12 +105,15 @@ async def quick(bench: Bench) -> list[Result]:
         results.append(
             Result(f"– delivered, p99 tick → socket, {name}", f"{window.counted.ratio:.2%}, {p99:.1f} ms")
         )
+    if keep:
+        BASELINE.write_text(json.dumps(costs, indent=2) + "\n")
     return [*results, *await idle(bench)]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="what a poll costs, in under two minutes")
+    parser.add_argument("--keep", action="store_true", help="with --quick: compare later runs with this one")
     parser.add_argument("--only", help=f"some of {','.join(SCENARIOS)}, separated by commas")
     parser.add_argument(
         "--known", default="", help="capacities measured before, as 10:6000,1:2200, instead of the ladder"
@@ -137,7 +144,9 @@ def main() -> None:
         say("one core only: gateway and measurement share it, all figures are lower bounds")
     effort = Effort(idle=10.0) if arguments.quick else Effort()
     bench = Bench(cores, say, effort)
-    results = uvloop.run(quick(bench) if arguments.quick else everything(bench, chosen, known))
+    results = uvloop.run(
+        quick(bench, keep=arguments.keep) if arguments.quick else everything(bench, chosen, known)
+    )
     machine = describe()
     print(table(results))
     print()

@@ -13,7 +13,6 @@ import structlog
 import typer
 
 from voke_cli.plan_bundle import Outcome, command
-from voke_cli.replan import Replanner
 from voke_cli.state import State, StateError, default_directory
 from voke_cli.watch import look
 
@@ -63,7 +62,9 @@ def run(
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
     """
+    import voke_gateway  # noqa: F401 - first of all: it imports structlog without rich
     from voke_api.logs import configure
+    from voke_cli.replan import Replanner
     from voke_gateway.drivers.claims import EndpointClaims
     from voke_gateway.drivers.registry import exclusive
     from voke_gateway.runtime.http import AddressInUseError, parse_address

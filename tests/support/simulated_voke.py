@@ -185,11 +185,12 @@ class SimulatedSession:
     def session_present(self) -> bool:
         return self.number > 1
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        if self._ended.done():
-            raise SessionLostError(self._ended.result())
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
         loop = asyncio.get_running_loop()
         puback: asyncio.Future[int] = loop.create_future()
+        if self._ended.done():
+            _fail(puback, SessionLostError(self._ended.result()))
+            return puback
         self._pubacks.add(puback)
         voke = self._voke
         voke.most_in_flight = max(voke.most_in_flight, len(self._pubacks))
@@ -197,10 +198,8 @@ class SimulatedSession:
             voke.faults.append("more in flight than the broker's Receive Maximum")
         self._wire.append((topic, payload, retain, puback))
         loop.call_later(voke.latency / 2, self._arrive)
-        try:
-            return await puback
-        finally:
-            self._pubacks.discard(puback)
+        puback.add_done_callback(self._pubacks.discard)
+        return puback
 
     def messages(self) -> AsyncIterator[Inbound]:
         return self._messages()
@@ -233,7 +232,7 @@ class SimulatedSession:
             del self._voke.sessions[self.login.client_id]
         for puback in self._pubacks:
             if not puback.done():
-                puback.set_exception(SessionLostError(closed))
+                _fail(puback, SessionLostError(closed))
         self.inbound.put_nowait(None)
 
     def _arrive(self) -> None:
@@ -246,6 +245,11 @@ class SimulatedSession:
         code = self._voke.arrive(self, topic, payload, retain=retain)
         if code is not None:
             asyncio.get_running_loop().call_later(self._voke.latency / 2, _resolve, puback, code)
+
+
+def _fail(puback: asyncio.Future[int], error: SessionLostError) -> None:
+    puback.set_exception(error)
+    puback.exception()  # seen: nobody may be waiting
 
 
 def _resolve(puback: asyncio.Future[int], code: int) -> None:

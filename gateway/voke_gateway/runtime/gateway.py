@@ -25,7 +25,6 @@ from voke_gateway.plant.runner import PlantRunner
 from voke_gateway.plant.turns import Turns
 from voke_gateway.runtime.http import Response, Routes
 from voke_gateway.runtime.leases import Leases
-from voke_gateway.runtime.metrics import CONTENT_TYPE, GatewayCollector, Source, exposition
 from voke_gateway.runtime.status import credential_status, plant_status
 from voke_gateway.runtime.totals import Totals
 from voke_gateway.runtime.work import Assignment, Work, without_conflicts
@@ -104,20 +103,9 @@ class Gateway:
         self._ready = False
         self._stopping = False
         self._lag_watch: asyncio.Task[None] | None = None
-        self._metrics = exposition(
-            GatewayCollector(
-                sources=lambda: [
-                    Source(each.runner, each.credentials) for each in self._places.values() if each.runner
-                ],
-                gone=self._gone,
-                bundle=lambda: (self._generation, len(self._sentences())),
-                store=store,
-                stats=self._stats,
-                version=VERSION,
-                per_plant=per_plant_metrics,
-                per_connection=per_connection_metrics,
-            )
-        )
+        self._per_plant_metrics = per_plant_metrics
+        self._per_connection_metrics = per_connection_metrics
+        self._exposition: Callable[[], bytes] | None = None
 
     def start(self) -> None:
         """Begin to watch the event loop. Plants come with :meth:`apply`."""
@@ -204,7 +192,7 @@ class Gateway:
         return {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
-            "/metrics": lambda: Response(self._metrics(), CONTENT_TYPE),
+            "/metrics": self._metrics,
             "/status": lambda: Response(
                 self.status().model_dump_json(exclude_none=True).encode(), "application/json"
             ),
@@ -369,6 +357,28 @@ class Gateway:
         if self._stopping:
             return Response(b"stopping\n", status=503)
         return Response(b"ok\n") if self._ready else Response(b"starting\n", status=503)
+
+    def _metrics(self) -> Response:
+        """Prometheus' library takes 3 MB, so it is there from the first scrape on."""
+        from voke_gateway.runtime import metrics
+
+        if self._exposition is None:
+            collector = metrics.GatewayCollector(
+                sources=lambda: [
+                    metrics.Source(each.runner, each.credentials)
+                    for each in self._places.values()
+                    if each.runner
+                ],
+                gone=self._gone,
+                bundle=lambda: (self._generation, len(self._sentences())),
+                store=self._store,
+                stats=self._stats,
+                version=VERSION,
+                per_plant=self._per_plant_metrics,
+                per_connection=self._per_connection_metrics,
+            )
+            self._exposition = metrics.exposition(collector)
+        return Response(self._exposition(), metrics.CONTENT_TYPE)
 
     def _plant_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_api.status import (
@@ -128,6 +127,12 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
             )
         )
     if plant.auth_method == "JWT" and credentials.jwt_private_key is not None:
+        from cryptography.hazmat.primitives.serialization import (  # only plants with tokens need it
+            Encoding,
+            PublicFormat,
+            load_pem_private_key,
+        )
+
         key = load_pem_private_key(credentials.jwt_private_key, password=None)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         found.append(CredentialStatus(name="jwt", key_id=sha256(public).hexdigest()[:16]))

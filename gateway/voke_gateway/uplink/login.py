@@ -9,7 +9,6 @@ from typing import TypeVar, assert_never
 
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_gateway.uplink.session import CredentialsError, Login, topic
-from voke_gateway.uplink.tokens import DEFAULT_LIFETIME, mint
 
 _Material = TypeVar("_Material", str, bytes)
 
@@ -32,7 +31,6 @@ def make_login(
     *,
     now: float,
     random: Random,
-    token_lifetime: float = DEFAULT_LIFETIME,
 ) -> LoginPlan:
     """The login of one session; a new one for each, for a token ages. ``now`` is epoch seconds.
 
@@ -47,8 +45,10 @@ def make_login(
             _need(plant, "tls.key", credentials.tls_key)
             return LoginPlan(_login(plant, credentials, port=ports.mtls))
         case "JWT":
+            from voke_gateway.uplink.tokens import mint  # with 2 MB of libraries that only this method needs
+
             key = _need(plant, "jwt-private.pem", credentials.jwt_private_key)
-            token = mint(key, plant.plant_id, now=now, random=random, lifetime=token_lifetime)
+            token = mint(key, plant.plant_id, now=now, random=random)
             login = _login(plant, credentials, port=ports.jwt, username=plant.plant_id, password=token.text)
             return LoginPlan(login, token.renew_at)
         case "PASSWORD":

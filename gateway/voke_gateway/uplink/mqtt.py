@@ -1,10 +1,12 @@
 """The session seam on aiomqtt: MQTT 5 over TLS, one client per session.
 
 aiomqtt is used through one subclass, :class:`_Client`; whatever is private in aiomqtt 2.5.1 or paho 2.2 and
-has to be reached into is reached into there and nowhere else. It changes four things:
+has to be reached into is reached into there and nowhere else. It changes five things:
 
 * PUBACK reason codes are kept. aiomqtt throws them away, and a refused message would look delivered.
 * Frames go to the socket when they are made, not two turns of the event loop later.
+* PUBLISH and PUBACK, which are nearly all that a session carries, pass paho by: it takes a message apart into
+  objects with locks and reads a PUBACK byte by byte, which costs as much as all the rest of a message.
 * Inbound messages are acknowledged when the caller says so, and never pile up.
 * The end of a session has a reason, and everyone who waits learns it at once.
 """
@@ -15,15 +17,17 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 import aiomqtt
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import LogLevel, MQTTErrorCode
+from paho.mqtt.enums import LogLevel, MessageType
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -54,6 +58,12 @@ _DEFAULT_RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3
 _FAILURE = 0x80  # MQTT 5, 2.4: reason codes from here on are failures
 _TAKEN_OVER = 0x8E
 _PROTOCOL_ERROR = 0x82
+_PUBLISH_QOS_1 = 0x32
+_PUBACK = 0x40
+_PACKET_ID = 2  # bytes
+_PUBACK_CODES = frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99))  # MQTT 5, 3.4.2.1
+"""A PUBACK with another code is left to paho, which ends the session over it."""
+_READ_AT_ONCE = 16_384
 _CLOSE_TIMEOUT = 2.0  # seconds for a DISCONNECT to leave a full socket
 
 
@@ -134,13 +144,9 @@ class AiomqttSession:
         """The broker remembered us."""
         return self._client.session_present
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Publish with QoS 1 and return the PUBACK's reason code.
-
-        Raises:
-            SessionLostError: the session ended before the PUBACK.
-        """
-        return await self._client.send(topic, payload, retain=retain)
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
+        """Publish with QoS 1; the future is the PUBACK's reason code, or fails with SessionLostError."""
+        return self._client.send(topic, payload, retain=retain)
 
     async def messages(self) -> AsyncIterator[Inbound]:
         """Inbound messages in order; ends when the session ends. One reader at a time."""
@@ -190,12 +196,19 @@ class _Client(aiomqtt.Client):
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=False,
             keepalive=login.keepalive,
-            max_inflight_messages=0,  # no queue in paho: the window is the caller's
             properties=properties,
         )
         self._client.disable_logger()
         self._client.manual_ack_set(True)
         self._client.on_log = self._on_log  # until CONNACK: the only place where paho shows a TLS alert
+        paho: Any = self._client
+        paho._sock_recv = self._take  # noqa: SLF001
+        self._received = b""
+        """Bytes from the socket that nobody has taken in yet."""
+        self._reading_failed: OSError | None = None
+        self._end_of_stream = False
+        self._heads: dict[str, bytes] = {}
+        """Length and text of a topic as they are in a PUBLISH."""
         self._socket: ssl.SSLSocket | None = sock
         self._local: Closed | None = None
         self._unacknowledged: dict[int, object] = {}
@@ -253,14 +266,47 @@ class _Client(aiomqtt.Client):
         if self.ended.done():
             _fail(acknowledgement, SessionLostError(self.ended.result()))
             return acknowledgement
-        info = self._client.publish(topic, payload, 1, retain)
-        if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:  # packet ids ran out; a new session has them all
-            self.drop(Closed(CloseReason.PROTOCOL, f"paho: {info.rc.name}"))
+        mid = self._client._mid_generate()  # noqa: SLF001
+        if mid in self._acknowledgements:
+            self.drop(Closed(CloseReason.PROTOCOL, "packet ids ran out"))  # a new session has them all
+        else:
+            head = self._heads.get(topic)
+            if head is None:
+                text = topic.encode()
+                head = self._heads[topic] = len(text).to_bytes(2, "big") + text
+            self._put(
+                b"".join(
+                    (
+                        _publish_head(len(head) + 3 + len(payload), retain=retain),
+                        head,
+                        mid.to_bytes(2, "big"),
+                        b"\0",
+                        payload,
+                    )
+                ),
+                mid,
+            )
         if self.ended.done():
             _fail(acknowledgement, SessionLostError(self.ended.result()))
         else:
-            self._acknowledgements[info.mid] = acknowledgement
+            self._acknowledgements[mid] = acknowledgement
         return acknowledgement
+
+    def _put(self, frame: bytes, mid: int) -> None:
+        """Write a PUBLISH; what the socket does not take now is left to paho."""
+        client: Any = self._client
+        sock = client.socket()
+        if sock is None:
+            self.drop(Closed(CloseReason.PROTOCOL, "the client library has no connection"))
+            return
+        sent = 0
+        if not client._out_packet:  # noqa: SLF001
+            with suppress(OSError):  # a full socket, or a broken one: paho will find out
+                sent = sock.send(frame)
+        if sent == len(frame):
+            client._last_msg_out = time.monotonic()  # noqa: SLF001
+        else:
+            client._packet_queue(MessageType.PUBLISH, frame[sent:], mid, 1)  # noqa: SLF001
 
     def hang_up(self, closed: Closed) -> None:
         """DISCONNECT; ``closed`` is then why the session ended."""
@@ -338,18 +384,6 @@ class _Client(aiomqtt.Client):
     ) -> None:
         self._end(self._local or _why(reason_code, from_broker=flags.is_disconnect_packet_from_server))
 
-    def _on_publish(
-        self,
-        _client: PahoClient,
-        _userdata: Any,
-        mid: int,
-        reason_code: ReasonCode,
-        _properties: Properties,
-    ) -> None:
-        acknowledgement = self._acknowledgements.pop(mid, None)
-        if acknowledgement is not None and not acknowledgement.done():
-            acknowledgement.set_result(reason_code.value)
-
     def _on_message(self, _client: PahoClient, _userdata: Any, message: MQTTMessage) -> None:
         try:
             topic = message.topic
@@ -387,18 +421,101 @@ class _Client(aiomqtt.Client):
         self._loop.remove_writer(sock.fileno())
 
     def _read(self) -> None:
+        """Take in what has come: PUBACKs here, everything else by paho."""
         try:
-            while True:
-                self._client.loop_read()
-                sock: Any = self._client.socket()
+            sock: Any = self._client.socket()
+            while sock is not None:
+                self._receive(sock)
+                self._take_in()
+                sock = self._client.socket()
                 if sock is None or not sock.pending():
                     return
         except Exception:
             self.drop(Closed(CloseReason.PROTOCOL, "the client library failed"))
             raise
 
+    def _receive(self, sock: ssl.SSLSocket) -> None:
+        try:
+            data = sock.recv(_READ_AT_ONCE)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as error:
+            self._reading_failed = error
+        else:
+            self._received += data
+            self._end_of_stream = not data
+
+    def _take_in(self) -> None:
+        client: Any = self._client
+        over = self._end_of_stream or self._reading_failed is not None
+        while client.socket() is not None:
+            paho_is_free = not client._in_packet["command"]  # noqa: SLF001
+            waits = paho_is_free and self._take_pubacks()
+            if not over and (waits or not self._received):
+                return
+            client.loop_read()
+
+    def _take_pubacks(self) -> bool:
+        """Take PUBACKs (MQTT 5, 3.4) from the front of what was received. Whether half of one is left there."""
+        data, start, waits = self._received, 0, False
+        while start < len(data) and data[start] == _PUBACK:
+            body, length = _remaining(data, start + 1)
+            end = body + length
+            waits = not body or len(data) < end
+            if waits or length < _PACKET_ID:
+                break
+            code = data[body + _PACKET_ID] if length > _PACKET_ID else 0
+            if code not in _PUBACK_CODES:
+                break
+            acknowledgement = self._acknowledgements.pop(data[body] << 8 | data[body + 1], None)
+            if acknowledgement is not None and not acknowledgement.done():
+                acknowledgement.set_result(code)
+            start = end
+        if start:
+            self._received = data[start:]
+            client: Any = self._client
+            client._last_bytes_received = time.monotonic()  # noqa: SLF001
+        return waits
+
+    def _take(self, bufsize: int) -> bytes:
+        """What paho reads in place of the socket."""
+        data = self._received
+        if data:
+            self._received = data[bufsize:]
+            return data[:bufsize]
+        if self._reading_failed is not None:
+            raise self._reading_failed
+        if self._end_of_stream:
+            return b""
+        raise BlockingIOError
+
     def _write(self) -> None:
         self._client.loop_write()
+
+
+def _publish_head(length: int, *, retain: bool) -> bytes:
+    """The fixed header of a PUBLISH with QoS 1 (MQTT 5, 3.3.1); ``length`` of what follows it."""
+    head = bytearray((_PUBLISH_QOS_1 | retain,))
+    while True:
+        length, digit = length >> 7, length & 0x7F
+        head.append(digit | 0x80 if length else digit)
+        if not length:
+            return bytes(head)
+
+
+def _remaining(data: bytes, at: int) -> tuple[int, int]:
+    """Where a packet's body begins, and its length (MQTT 5, 1.5.5); 0 and 0: that is still to come.
+
+    A length of more than four bytes is none: nothing then follows it that could be taken.
+    """
+    length = shift = 0
+    for position in range(at, min(at + 4, len(data))):
+        byte = data[position]
+        length |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return position + 1, length
+        shift += 7
+    return (at + 4, 0) if len(data) >= at + 4 else (0, 0)
 
 
 def _alert_behind(sock: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -23,7 +24,7 @@ from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.sign import Signer
 from voke_gateway.stats import GatewayStats, PlantStats
 from voke_gateway.uplink.lanes import Lane, Lanes
-from voke_gateway.uplink.session import CloseReason, Session, SessionLostError, topic
+from voke_gateway.uplink.session import CloseReason, Session, topic
 
 MAX_WINDOW: Final = 20
 """paho queues what goes beyond, signed already."""
@@ -82,7 +83,7 @@ class _Flight:
     lane: Lane
     entry: Entry
     sent_at: float
-    task: asyncio.Task[None] | None = None
+    acknowledgement: asyncio.Future[int] | None = None
 
 
 class Sender:
@@ -176,8 +177,8 @@ class Sender:
                 timer.cancel()
         self._deadline = self._wake = None
         for flight in flights:
-            if flight.task is not None:
-                flight.task.cancel()
+            if flight.acknowledgement is not None:
+                flight.acknowledgement.cancel()
         self._lanes.end_session()
         if reason is CloseReason.PROTOCOL and flights:
             self._find_culprit(flights)
@@ -198,9 +199,7 @@ class Sender:
             if chosen is None:
                 self._wake_later(loop, now)
                 break
-            lane, entry = chosen
-            flight = in_flight[entry.id] = _Flight(lane, entry, now)
-            flight.task = loop.create_task(self._carry(session, flight))
+            self._send(session, *chosen, now)
         self._stats.in_flight = len(in_flight)
         if in_flight and self._deadline is None:
             self._deadline = loop.call_at(now + self._puback_within, self._check_deadline)
@@ -216,31 +215,36 @@ class Sender:
         self.fill()
         await self._quiet_down()
 
-    async def _carry(self, session: Session, flight: _Flight) -> None:
-        """One message: sign, publish, and do as the PUBACK says."""
-        lane, entry = flight.lane, flight.entry
+    def _send(self, session: Session, lane: Lane, entry: Entry, now: float) -> None:
+        """Sign and publish one message; what cannot be sent is set aside."""
         assert self._signer is not None
         try:
             ts = milliseconds(self._wall_clock())
             payload = lane.seal(self._signer, entry.content, ts, self._nonce())
             self._stats.signed += 1
         except ValueError as error:
-            self._quarantine(entry, f"cannot be signed: {error}")
-            self._landed(flight)
+            self._set_aside(lane, entry, f"cannot be signed: {error}")
             return
         if len(payload) > MAX_BYTES:
-            self._quarantine(entry, f"{len(payload)} bytes; Voke takes {MAX_BYTES}")
-            self._landed(flight)
+            self._set_aside(lane, entry, f"{len(payload)} bytes; Voke takes {MAX_BYTES}")
             return
-        loop = asyncio.get_running_loop()
-        flight.sent_at = loop.time()
-        try:
-            code = await session.publish(lane.topic, payload, retain=lane.retain)
-        except SessionLostError:
+        flight = self._in_flight[entry.id] = _Flight(lane, entry, now)
+        flight.acknowledgement = session.publish(lane.topic, payload, retain=lane.retain)
+        flight.acknowledgement.add_done_callback(partial(self._answered, session, flight))
+
+    def _set_aside(self, lane: Lane, entry: Entry, why: str) -> None:
+        lane.in_flight -= 1
+        self._quarantine(entry, why)
+        self._wake_waiter()
+
+    def _answered(self, session: Session, flight: _Flight, acknowledgement: asyncio.Future[int]) -> None:
+        """Do as the PUBACK says."""
+        if acknowledgement.cancelled() or acknowledgement.exception() is not None:
             return  # still in flight: how the session ended says what to think of this message
         if self._session is not session:
             return  # too late: Voke may have thrown it away as a replay
-        self._gateway_stats.publish_duration.observe(loop.time() - flight.sent_at)
+        code = acknowledgement.result()
+        self._gateway_stats.publish_duration.observe(asyncio.get_running_loop().time() - flight.sent_at)
         if code in self._accepted:
             self._accept(flight)
         else:

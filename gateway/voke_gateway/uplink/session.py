@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,14 +81,12 @@ class Session(Protocol):
     def session_present(self) -> bool:
         """The broker remembered us."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Publish with QoS 1 and return the PUBACK's reason code (0x00 … 0x99).
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
+        """Publish with QoS 1; the future is the PUBACK's reason code (0x00 … 0x99).
 
-        The frame is handed to the socket before this first suspends. The caller keeps the number of
-        calls in flight within its window and sets its own time-out (cancelling abandons the wait).
-
-        Raises:
-            SessionLostError: the session ended before the PUBACK.
+        The frame has been handed to the socket when this returns. The caller keeps the number of messages in
+        flight within its window and sets its own time-out (cancelling the future abandons the wait). The
+        future fails with :class:`SessionLostError` if the session ends before the PUBACK.
         """
 
     def messages(self) -> AsyncIterator[Inbound]:

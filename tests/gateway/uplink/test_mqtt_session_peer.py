@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 
@@ -95,6 +96,87 @@ async def test_a_puback_may_come_late_twice_or_for_nothing_at_all() -> None:
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
         assert await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in range(2))) == [0, 0]
+        await session.close()
+
+
+def puback(mid: int, code: int, reason: bytes) -> bytes:
+    """With a Reason String, which a broker may add and which may be long."""
+    properties = b"\x1f" + len(reason).to_bytes(2, "big") + reason if reason else b""
+    length = len(properties)
+    size = bytes([length]) if length < 128 else bytes([length & 0x7F | 0x80, length >> 7])
+    body = mid.to_bytes(2, "big") + bytes([code]) + size + properties
+    length = len(body)
+    return b"\x40" + (bytes([length]) if length < 128 else bytes([length & 0x7F | 0x80, length >> 7])) + body
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_pubacks_among_other_packets_may_come_in_any_pieces(seed: int) -> None:
+    random = Random(seed)
+    codes = [random.choice([0x00, 0x10, 0x97]) for _ in range(12)]
+    packets = [puback(n, code, b"because" * random.choice([0, 1, 40])) for n, code in enumerate(codes, 1)]
+    packets[3:3] = [publish_packet(7)]
+    packets[8:8] = [b"\xd0\x00", publish_packet(8)]  # a PINGRESP that nobody asked for
+
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        for _ in codes:
+            await client.receive()
+        stream = b"".join(packets)
+        while stream:
+            size = random.choice([1, 1, 2, 3, 5, 40, 400])
+            await client.send(stream[:size])
+            stream = stream[size:]
+            await asyncio.sleep(0.001)
+        await client.until_client_leaves()
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        assert await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in codes)) == codes
+        messages = session.messages()
+        assert [(await anext(messages)).payload for _ in range(2)] == [b"x", b"x"]
+        await session.close()
+
+
+@pytest.mark.parametrize("answer", [b"\x40\x03\x00\x01\x95", b"\x40\x01\x00", b"\x40\xff\xff\xff\xff\x01"])
+async def test_a_puback_that_mqtt_does_not_know_ends_the_session(answer: bytes) -> None:
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        await client.receive()
+        await client.send(answer)
+        await client.until_client_leaves()
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        with pytest.raises(SessionLostError):
+            await session.publish(TELEMETRY, b"{}")
+        assert (await session.closed()).reason is CloseReason.PROTOCOL
+
+
+async def test_half_a_puback_before_the_end_is_none() -> None:
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        await client.receive()
+        await client.send(b"\x40\x03\x00")
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        with pytest.raises(SessionLostError):
+            await session.publish(TELEMETRY, b"{}")
+        assert (await session.closed()).reason is CloseReason.NETWORK
+
+
+async def test_paho_still_has_what_is_reached_into() -> None:
+    """Those that would be missed silently: what is only written, and what is put in place of something."""
+
+    async def script(client: Conversation) -> None:
+        await client.welcome()
+        await client.until_client_leaves()
+
+    async with scripted_peer(script) as peer:
+        session = await AiomqttConnector().connect(peer.login())
+        paho = session._client._client
+        assert {"_last_msg_out", "_last_bytes_received", "_out_packet", "_in_packet"} <= vars(paho).keys()
+        assert callable(type(paho)._sock_recv)
         await session.close()
 
 
@@ -293,7 +375,7 @@ async def test_a_packet_id_that_is_still_taken_ends_the_session() -> None:
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        abandoned = asyncio.create_task(session.publish(TELEMETRY, b"{}"))
+        abandoned = asyncio.ensure_future(session.publish(TELEMETRY, b"{}"))
         await asyncio.sleep(0)
         session._client._client._last_mid = 0
         with pytest.raises(SessionLostError):

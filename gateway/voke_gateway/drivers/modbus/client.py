@@ -30,6 +30,8 @@ from voke_gateway.names import AddressInfo, resolve
 _C = TypeVar("_C", bound=asyncio.Protocol)
 
 _LAST_TRANSACTION = 0xFFFF
+_CLOCK_STEP = 0.001
+"""Seconds by which a timer may go off early: an event loop's clock may only move so far at a time."""
 
 
 class Client(asyncio.Protocol):
@@ -54,6 +56,10 @@ class Client(asyncio.Protocol):
         self._transaction = 0
         self._request: Request | None = None
         self._reply: asyncio.Future[bytes] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        """One for all requests: it goes off when the oldest would be overdue, and looks who is."""
+        self._alarm_at = self._due = self._within = 0.0
+        """Loop times at which the alarm goes off and until which the reply may come; seconds that it was given."""
         self._stray = ""
         self._end = ""
         self.replies = 0
@@ -106,12 +112,11 @@ class Client(asyncio.Protocol):
         self._request = request
         self._reply = reply = self._loop.create_future()
         self._stray = ""
-        alarm = self._loop.call_later(within, self._expire, within)
+        self._set_alarm(within)
         try:
             self._transport.write(transaction.to_bytes(2, "big") + request.tail)
             return payload(request, await reply)
         finally:
-            alarm.cancel()
             self._request = self._reply = None
 
     async def close(self) -> None:
@@ -136,6 +141,7 @@ class Client(asyncio.Protocol):
                     f"{reason} on {self._request.about}", answered_before=self.replies > 0, kind=kind
                 )
             )
+        self._stop_alarm()
         if not self._closed.done():
             self._closed.set_result(None)
             self._lost()
@@ -170,10 +176,30 @@ class Client(asyncio.Protocol):
         else:
             reply.set_exception(MalformedReplyError(f"reply from unit {unit} on {request.about}"))
 
-    def _expire(self, within: float) -> None:
-        if self._reply is not None and not self._reply.done() and self._request is not None:
-            about = self._request.about
-            self._reply.set_exception(NoReplyError(f"no reply in {within:.2g} s on {about}{self._stray}"))
+    def _set_alarm(self, within: float) -> None:
+        self._within = within
+        self._due = due = self._loop.time() + within
+        if self._alarm is None or self._alarm_at > due:
+            self._stop_alarm()
+            self._alarm = self._loop.call_at(due, self._ring)
+            self._alarm_at = due
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _ring(self) -> None:
+        """The request there is now may be a younger one; none needs no alarm."""
+        self._alarm = None
+        if self._reply is None or self._reply.done() or self._request is None:
+            return
+        if self._loop.time() < self._due - _CLOCK_STEP:
+            self._alarm = self._loop.call_at(self._due, self._ring)
+            self._alarm_at = self._due
+            return
+        about = self._request.about
+        self._reply.set_exception(NoReplyError(f"no reply in {self._within:.2g} s on {about}{self._stray}"))
 
     def _finish(self, reason: str) -> None:
         if self._transport is not None:

@@ -377,7 +377,8 @@ class ModbusTcpConnection:
     ) -> bytes:
         """Take a turn, connect if need be, and make one request."""
         pause = 0.0
-        await self._lane.acquire(urgent=urgent)
+        if not self._lane.acquire_now():
+            await self._lane.acquire(urgent=urgent)
         try:
             client = self._client
             if client is None or not client.open:

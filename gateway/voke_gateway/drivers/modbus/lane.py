@@ -20,10 +20,16 @@ class Lane:
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._patient: deque[asyncio.Future[None]] = deque()
 
+    def acquire_now(self) -> bool:
+        """Take a turn if nobody has one; whether that was so."""
+        if self._busy:
+            return False
+        self._busy = True
+        return True
+
     async def acquire(self, *, urgent: bool) -> None:
         """Wait for a turn; first come, first served within each queue."""
-        if not self._busy:
-            self._busy = True
+        if self.acquire_now():
             return
         queue = self._urgent if urgent else self._patient
         waiter = asyncio.get_running_loop().create_future()

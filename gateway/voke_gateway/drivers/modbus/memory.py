@@ -71,6 +71,11 @@ class Memory:
             self._plan()
 
     @property
+    def taught(self) -> bool:
+        """Something is remembered."""
+        return bool(self._lessons)
+
+    @property
     def lessons(self) -> Sequence[Lesson]:
         """What is remembered."""
         return tuple(self._lessons)

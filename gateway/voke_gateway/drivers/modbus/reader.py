@@ -141,7 +141,7 @@ class DeviceReader:
 
     def ignored(self, block: Block) -> Backoff | None:
         """The back-off of a request that the device ignores; None if it does not."""
-        return self._ignored.get(block)
+        return self._ignored.get(block) if self._ignored else None  # hashing a block takes its time
 
     def ignores(self, block: Block) -> None:
         """The device answers others, but gave no reply to this request."""
@@ -150,7 +150,8 @@ class DeviceReader:
 
     def heeds(self, block: Block) -> None:
         """The device answered this request."""
-        self._ignored.pop(block, None)
+        if self._ignored:
+            self._ignored.pop(block, None)
 
     def start_elsewhere(self) -> None:
         """Nothing was answered: the device may ignore only the request that came first."""
@@ -219,13 +220,19 @@ class _Pass:
                 if silent and self._asked is not None:
                     self._reader.ignores(self._asked)
                 return None
+        if self._busy or self._memory.taught:
+            await self._ask_again()
+        return None
+
+    async def _ask_again(self) -> None:
+        """What was busy a moment ago, and one thing that was refused a while ago."""
         try:
-            await self._ask_the_busy()
+            if self._busy:
+                await self._ask_the_busy()
             await self._put_to_the_test()
         except ExchangeError as error:
             for missed in self._busy:
                 self._fail(missed.block.items, error.fault)
-        return None
 
     async def _read(self, step: _Step) -> bool:
         """Make one request. True if it was answered with what was asked for.
@@ -284,8 +291,6 @@ class _Pass:
             self._memory.cut(block.table, parts[1].address, error.fault, now)
 
     async def _ask_the_busy(self) -> None:
-        if not self._busy:
-            return
         await asyncio.sleep(min(_BUSY_WAIT, self._timeout / 4))
         while self._busy:
             await self._read(self._busy[0])
