@@ -50,9 +50,11 @@ class TrivialSession:
     receive_maximum = 20
     session_present = False
 
-    async def publish(self, *_message: object, **_options: object) -> int:
-        await asyncio.sleep(0)
-        return 0
+    def publish(self, *_message: object, **_options: object) -> asyncio.Future[int]:
+        loop = asyncio.get_running_loop()
+        acknowledgement: asyncio.Future[int] = loop.create_future()
+        loop.call_soon(acknowledgement.set_result, 0)
+        return acknowledgement
 
     async def messages(self) -> AsyncIterator[Inbound]:
         await asyncio.Event().wait()

@@ -123,7 +123,7 @@ class _Process:
 
     def observe(self, verb: str, kind: str, code: str, seconds: float) -> None:
         """A request to the API server has ended."""
-        self.metrics.api_request(verb, kind, int(code), seconds)
+        self.metrics.api_request(verb, kind, code, seconds)
 
     async def work(self, client: Client) -> None:
         """Wait for the Lease, then work until cancelled or until it is lost.

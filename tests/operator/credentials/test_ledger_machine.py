@@ -126,11 +126,12 @@ class Credentials(RuleBasedStateMachine):
     @rule(which=st.sampled_from(("new", "ending", "none")))
     def the_issuer_changes(self, which: str) -> None:
         now = self.server.now
-        self.server.issuer = {
+        issuers: dict[str, Any] = {
             "new": fleet_ca,
             "ending": lambda n: ending_ca(n + days(100)),
             "none": lambda _: NO_ISSUER,
-        }[which](now)
+        }
+        self.server.issuer = issuers[which](now)
 
     @precondition(lambda self: self.server.secret is not None)
     @rule()
@@ -335,5 +336,5 @@ TestCredentials.settings = settings(max_examples=100, stateful_step_count=40, de
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-class TestCredentialsAtLength(Credentials.TestCase):
+class TestCredentialsAtLength(Credentials.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=2_000, stateful_step_count=80, deadline=None)
