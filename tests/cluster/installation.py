@@ -54,8 +54,9 @@ class Operator:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * 4096
 
-    async def until_logged(self, event: str, *, count: int = 1) -> None:
-        async with asyncio.timeout(WITHIN):
+    async def until_logged(self, event: str, *, count: int = 1, within: float = WITHIN) -> None:
+        """Wait for a line of its log."""
+        async with asyncio.timeout(within):
             while sum(line.get("event") == event for line in self.log) < count:
                 assert self.process.returncode is None, self.text
                 await asyncio.sleep(0.05)

@@ -83,8 +83,9 @@ class Engine:
         instance: str,
     ) -> None:
         """``client`` is fenced by the Lease; ``instance`` names this process in Events."""
+        self._has_begun = False
+        self._unseen: set[Key] = set()
         self._client = client
-        self._settings = settings
         self._random = random
         self.objects = Objects(self._changed)
         self.fleet = Fleet()
@@ -171,8 +172,6 @@ class Engine:
         """Everything has been listed and read, and work goes on."""
         return self._has_begun
 
-    _has_begun = False
-
     async def _begin(self) -> None:
         """Read what the gateways run now, then look at everything once."""
         while True:
@@ -188,6 +187,7 @@ class Engine:
                 self.work.add(Key(kind, metadata.namespace, metadata.name))
         for name in self.fleet.plants:
             self.work.add(Key(Kind.PLANT, *name))
+        self._unseen = {Key(Kind.PLANT, each.namespace, each.name) for each in self.objects.all(PLANTS)}
         for shard in self.fleet.shards:
             self.work.add(_key(shard), after=SHARD_WINDOW)
         log.info("work begins", plants=self.objects.count(PLANTS), shards=len(self.fleet.shards))
@@ -195,11 +195,20 @@ class Engine:
     async def _reconcile(self, key: Key) -> float | None:
         match key.kind:
             case Kind.PLANT:
-                return await self._plants.reconcile(key)
+                again = await self._plants.reconcile(key)
+                self._looked_at(key)
+                return again
             case Kind.SHARD:
                 return await self._shards.reconcile(key)
             case Kind.POOL:
                 return await self._pools.reconcile(key)
+
+    def _looked_at(self, key: Key) -> None:
+        """Say when every plant that was there at the start has been looked at."""
+        if self._unseen:
+            self._unseen.discard(key)
+            if not self._unseen:
+                log.info("everything was looked at", plants=self.objects.count(PLANTS))
 
     def _report(self, key: Key) -> None:
         self.reports.add(key)
