@@ -110,13 +110,15 @@ class Gateways:
         wall_clock: Callable[[], float],
         interval: float = INTERVAL,
         concurrency: int = 16,
+        stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """``changed`` is called on the event loop and must not block."""
+        """``changed`` is called on the event loop and must not block; ``stopwatch`` measures what reading costs."""
         self._fetch = fetch
         self._locate = locate
         self._changed = changed
         self._wall_clock = wall_clock
         self._interval = interval
+        self._stopwatch = stopwatch
         self._turns = asyncio.Semaphore(concurrency)
         self._gateways: dict[Shard, _Gateway] = {}
         self._cost = 0.0
@@ -206,7 +208,7 @@ class Gateways:
         Raises:
             FetchError: nothing of it can.
         """
-        started = time.perf_counter()
+        started = self._stopwatch()
         paused = 0.0
         try:
             document = orjson.loads(body)
@@ -223,11 +225,11 @@ class Gateways:
             if report is not None:
                 plants[name] = report
             if index % _SLICE == 0:
-                away = time.perf_counter()
+                away = self._stopwatch()
                 await asyncio.sleep(0)
-                paused += time.perf_counter() - away
+                paused += self._stopwatch() - away
         view = View(gateway=gateway, plants=plants, sessions=sessions(plants.values()))
-        self._cost += 0.1 * (time.perf_counter() - started - paused - self._cost)
+        self._cost += 0.1 * (self._stopwatch() - started - paused - self._cost)
         return view
 
 

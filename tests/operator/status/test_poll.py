@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
+
+import pytest
 
 from tests.support import virtual_time
 from tests.support.site_facts import REFUSED, gateway, on_gateway
 from voke_api.status import FaultStatus, GatewayStatus, PlantStatus, SessionStatus
-from voke_operator.status.poll import INTERVAL, SILENT_AFTER, FetchError, Gateways, News, Shard
+from voke_operator.status.poll import INTERVAL, SHARE, SILENT_AFTER, FetchError, Gateways, News, Shard
 
 FIRST = Shard("energy", "default", 0)
 SECOND = Shard("energy", "default", 1)
@@ -40,13 +44,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.gateways = Gateways(
-            fetch=self._fetch,
-            locate=lambda shard: f"http://{shard.number}:9100" if shard.number < 100 else None,
+            fetch=self.fetch,
+            locate=self.locate,
             changed=self.news.append,
             wall_clock=virtual_time.wall_clock,
         )
 
-    async def _fetch(self, url: str) -> bytes:
+    async def fetch(self, url: str) -> bytes:
         self.asked.append(url)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -58,6 +62,9 @@ class World:
         if isinstance(found, FetchError):
             raise found
         return found
+
+    def locate(self, shard: Shard) -> str | None:
+        return f"http://{shard.number}:9100" if shard.number < 100 else None
 
     def says(self, number: int, *plants: PlantStatus, bundle: int = 7) -> None:
         self.answers[f"http://{number}:9100/status"] = answer(*plants, bundle=bundle)
@@ -286,3 +293,42 @@ async def test_who_is_not_watched_any_more_is_forgotten_even_if_an_answer_is_und
     assert (await asking).gateway is None
     await rounds(3)
     assert world.news == []
+
+
+@on_virtual_clock
+async def test_gateways_are_asked_less_often_if_their_answers_take_long_to_read(world: World) -> None:
+    ticks = count(0.0, 0.05)  # each look at the stopwatch finds 50 ms gone: two for an answer
+    world.gateways = Gateways(
+        fetch=world.fetch,
+        locate=world.locate,
+        changed=world.news.append,
+        wall_clock=virtual_time.wall_clock,
+        stopwatch=lambda: next(ticks),
+    )
+    for number in range(20):
+        world.says(number)
+        world.gateways.watch(Shard("energy", "default", number))
+    await asyncio.sleep(600)
+    world.asked.clear()
+    await asyncio.sleep(600)
+    assert len(world.asked) == pytest.approx(600 * SHARE / 0.05, rel=0.1)
+
+
+@on_virtual_clock
+async def test_what_an_answer_costs(world: World) -> None:
+    """500 plants of ten devices that are well: the figure is printed (-s), the bound is generous."""
+    plant = on_gateway()
+    devices = tuple(plant.devices[0].model_copy(update={"external_id": f"INV{n}"}) for n in range(10))
+    plant = plant.model_copy(update={"devices": devices})
+    world.says(0, *(named(f"plant-{number}", plant) for number in range(500)))
+    world.gateways.watch(FIRST)
+    await rounds()
+    before = world.gateways.view(FIRST).plants
+    started = time.perf_counter()
+    for _ in range(5):
+        await world.gateways.ask(FIRST)
+    spent = (time.perf_counter() - started) / 5
+    print(f"{spent * 1000:.0f} ms for an answer of 500 plants")
+    assert spent < 0.5
+    after = world.gateways.view(FIRST).plants
+    assert all(after[name] is before[name] for name in before), "an unchanged report is not kept twice"
