@@ -40,7 +40,7 @@ from voke_operator.credentials.secret import Secret, from_document, to_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import SECRETS
+from voke_operator.kube.resources import ALLOWED_SECRETS, SECRETS
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, CredentialFacts
 
@@ -85,12 +85,12 @@ class ReferencedSecrets:
         return {name: secret for name, secret in found.items() if secret is not None}
 
     async def _one(self, namespace: str, name: str) -> Secret | None:
-        metadata = self._objects.get(SECRETS, namespace, name)
+        metadata = self._objects.get(ALLOWED_SECRETS, namespace, name)
         kept = self._kept.get((namespace, name))
         if kept is not None and metadata is not None and kept.resource_version == metadata.resource_version:
             return kept
         try:
-            if metadata is None or not _allowed(metadata.labels):
+            if metadata is None:
                 seen = await self._client.get_metadata(SECRETS, namespace, name)
                 if not _allowed(seen["metadata"].get("labels")):
                     return from_document({**seen, "data": {}})

@@ -120,7 +120,8 @@ class Statuses:
 
     def outage(self, pool: Name) -> bool:
         """Whether no plant of a pool gets through to Voke."""
-        return pool in self._outages
+        found = self._outages.get(pool)
+        return found is not None and found.quiet
 
     def forget(self, name: Name) -> None:
         """The Plant is gone."""
@@ -193,7 +194,7 @@ class Statuses:
             self._outages.pop(name, None)
         else:
             self._outages[name] = found
-        if (found is None) != (before is None):
+        if (found is not None and found.quiet) != (before is not None and before.quiet):
             for plant in self._fleet.in_pool(name):
                 self._wake(Key(Kind.PLANT, *plant))
         again = _OUTAGE_LOOK if found is not None else None
@@ -210,9 +211,11 @@ class Statuses:
             shards=[
                 ShardFacts(
                     gateway=names.gateway(name.name, number),
-                    silence=self._gateways.view(Shard(*name, number)).silence,
+                    asked=view.gateway is not None or view.silence is not None,
+                    silence=view.silence,
                 )
                 for number in shards
+                for view in (self._gateways.view(Shard(*name, number)),)
             ],
             sessions=seen,
             outage=found,

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,7 @@ from voke_operator import names
 from voke_operator.kube.client import Client
 from voke_operator.kube.resources import PLANTS, SECRETS
 
-PER_SHARD = 500
-"""Of the default pool."""
+BUNDLES = replace(SECRETS, selector=names.POOL_LABEL)
 
 
 async def create(client: Client, namespace: str, numbers: range) -> None:
@@ -61,11 +61,10 @@ async def until_bundled(installation: Installation, count: int, *, within: float
     async with asyncio.timeout(within):
         while True:
             listed, bundles = 0, 0
-            async for page in client.pages(SECRETS, namespace, labels=names.POOL_LABEL, metadata_only=False):
+            async for page in client.pages(BUNDLES, namespace):
                 for each in page.items:
-                    if each["type"] == names.BUNDLE_SECRET_TYPE:
-                        bundles += 1
-                        listed += sum(name.startswith("plant-") for name in each["data"])
+                    bundles += 1
+                    listed += sum(name.startswith("plant-") for name in each["data"])
             if listed == count:
                 return bundles
             await asyncio.sleep(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from tests.operator.plan.sites import pack_of_size
@@ -69,6 +70,15 @@ def test_growth_that_does_not_fit_costs_only_the_plant_that_grew_most() -> None:
     there = packed_in(second.files)
     assert there["b"].digest == before[1].digest
     assert there["a"].digest == grown[0].digest
+
+
+def test_another_plant_of_the_same_name_is_not_replaced_by_the_one_before() -> None:
+    before = [packed(name, 150_000) for name in "abcd"]
+    first = shard_bundle(before, {}, None)
+    another = replace(packed("b", 300_000, seed=1), plant_id="another")
+    second = shard_bundle([before[0], another, *before[2:]], {}, first.files)
+    assert not second.changed
+    assert second.full
 
 
 def test_a_bundle_that_cannot_be_made_smaller_stays_as_it_was_and_says_why() -> None:
