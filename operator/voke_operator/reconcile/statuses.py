@@ -140,7 +140,9 @@ class Statuses:
         wanted = plant_status(self._facts(name, document, record))
         before, now = plant_observed(document), self._clock()
         key = Key(Kind.PLANT, *name)
-        decision = self._damper.judge(key, wanted, before, now, at=self._wall_clock())
+        decision = self._damper.judge(
+            key, wanted, before, now, at=self._wall_clock(), along=registered is not None
+        )
         after = decision.write
         if registered is not None:
             after = (after or before).model_copy(update=registered)

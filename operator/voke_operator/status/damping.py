@@ -140,7 +140,14 @@ class Damper:
         """Objects that only wait for the rate."""
 
     def judge(
-        self, key: Hashable, wanted: Wanted, observed: ObservedT, now: float, *, at: float
+        self,
+        key: Hashable,
+        wanted: Wanted,
+        observed: ObservedT,
+        now: float,
+        *,
+        at: float,
+        along: bool = False,
     ) -> Decision[ObservedT]:
         """What to write now.
 
@@ -150,6 +157,7 @@ class Damper:
             observed: Its status as far as is known; after a write of ours, what was written.
             now: Seconds of a clock that never goes back.
             at: Epoch seconds, for ``lastTransitionTime``.
+            along: The object is written now in any case, so that a new one's conditions go along.
         """
         memory = self._memory.setdefault(key, _Memory(now))
         old = {each.type: each for each in observed.conditions}
@@ -159,7 +167,7 @@ class Damper:
         )
         self._waiting.discard(key)
         due = now if urgent else _next(memory.pending.values(), memory.written_at)
-        if not old and _is_starting(standing):
+        if not old and not along and _is_starting(standing):
             due = memory.first_at + STARTING
         if due is None:
             if now > memory.written_at + REWORDING:
