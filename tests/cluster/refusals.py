@@ -31,13 +31,13 @@ def refusals(client: kubernetes.client.ApiClient, document: Mapping[str, Any]) -
     plural = PLURALS.get(str(document["kind"]), "unknown")
     try:
         kubernetes.client.CustomObjectsApi(client).create_namespaced_custom_object(
-            group, version, "default", plural, document, dry_run="All", field_validation="Strict"
+            group, version, "default", plural, dict(document), dry_run="All", field_validation="Strict"
         )
     except kubernetes.client.ApiException as error:
         if error.status == 404:
             place = "apiVersion" if (group, version) != (GROUP, VERSION) else "kind"
             return [Refusal(place, f"no matches for kind {document['kind']} in {group}/{version}")]
-        status = json.loads(error.body)
+        status = json.loads(error.body or "{}")
         causes = status.get("details", {}).get("causes")
         if not causes:
             return [Refusal(_path(field), status["message"]) for field in _unknown(status["message"]) or [""]]

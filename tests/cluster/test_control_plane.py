@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import kubernetes
 import pytest
@@ -44,7 +45,7 @@ def test_a_service_account_may_do_what_its_role_says_and_its_writes_are_counted(
     config = control_plane.service_account(namespace, "writer")
     control_plane.writes()
     with control_plane.client(config) as client:
-        core = kubernetes.client.CoreV1Api(client)
+        core: Any = kubernetes.client.CoreV1Api(client)
         core.create_namespaced_config_map(namespace, CONFIG_MAP)
         core.patch_namespaced_config_map("kept", namespace, {"data": {"a": "2"}})
         with pytest.raises(kubernetes.client.ApiException, match="Forbidden"):
