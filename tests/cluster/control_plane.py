@@ -80,19 +80,29 @@ class ControlPlane:
 
         ``audit`` logs the writes, for :meth:`writes`.
         """
-        plane = cls(audit=audit)
-        try:
-            plane._write_files()
-            plane._start()
-        except BaseException:
-            plane._stop_all()
-            raise
+        plane = cls._ready(audit=audit)
         try:
             yield plane
         finally:
             plane._stop_all()
             if not plane.keep:
-                shutil.rmtree(plane.directory, ignore_errors=True)
+                plane._remove()
+
+    @classmethod
+    def _ready(cls, *, audit: bool, attempts: int = 3) -> ControlPlane:
+        plane = cls(audit=audit)
+        try:
+            plane._write_files()
+            plane._start()
+        except BaseException as error:
+            plane._stop_all()
+            taken = isinstance(error, ControlPlaneError) and "address already in use" in str(error)
+            if not taken or attempts == 1:
+                raise
+        else:
+            return plane
+        plane._remove()  # somebody took a port that was free a moment ago
+        return cls._ready(audit=audit, attempts=attempts - 1)
 
     # -- for clients
 
@@ -336,6 +346,9 @@ class ControlPlane:
             self._stop(name)
 
     # -- files
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _write_files(self) -> None:
         here = self.directory

@@ -109,29 +109,29 @@ class KeyedBy:
         return core_schema.no_info_after_validator_function(self._differ, handler(source))
 
     def _differ(self, entries: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
+        if not entries:
+            return entries
+        names = {field.alias or name: name for name, field in type(entries[0]).model_fields.items()}
+        attributes = [names[key] for key in self.keys]
         seen = set()
         errors = []
         for index, entry in enumerate(entries):
-            names = {field.alias or name: name for name, field in type(entry).model_fields.items()}
-            key = tuple(getattr(entry, names[each]) for each in self.keys)
-            if key in seen:
-                given = ", ".join(f"{name} {value}" for name, value in zip(self.keys, key, strict=True))
-                errors.append(
-                    InitErrorDetails(
-                        type=PydanticCustomError(
-                            RULE_ERROR[ProblemClass.SCHEMA],
-                            _literal(
-                                f"{given} is used more than once in this list; each entry needs its own"
-                            ),
-                        ),
-                        loc=(index, self.keys[0]) if len(self.keys) == 1 else (index,),
-                        input=key[0],
-                    )
-                )
-            seen.add(key)
+            values = tuple(getattr(entry, attribute) for attribute in attributes)
+            if values in seen:
+                errors.append(self._twice(index, values))
+            seen.add(values)
         if errors:
             raise ValidationError.from_exception_data("list", errors)
         return entries
+
+    def _twice(self, index: int, values: tuple[Any, ...]) -> InitErrorDetails:
+        given = ", ".join(f"{key} {value}" for key, value in zip(self.keys, values, strict=True))
+        message = f"{given} is used more than once in this list; each entry needs its own"
+        return InitErrorDetails(
+            type=PydanticCustomError(RULE_ERROR[ProblemClass.SCHEMA], _literal(message)),
+            loc=(index, self.keys[0]) if len(self.keys) == 1 else (index,),
+            input=values[0],
+        )
 
 
 def at_most(low: float | None, high: float | None) -> bool:

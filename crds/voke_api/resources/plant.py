@@ -384,7 +384,7 @@ class PlantSpec(Ruled):
     connections: Annotated[tuple[Connection, ...], KeyedBy(("name",))] = Field(min_length=1, max_length=64)
     """The plant's PLCs, by name."""
     devices: Annotated[tuple[Device, ...], KeyedBy(("externalId",))] = Field(min_length=1, max_length=256)
-    """The plant's devices, in the order of the snapshot."""
+    """Voke's sub-devices, by externalId."""
     commands: dict[CommandType, Command] = Field(default={}, max_length=32)
     """By command type (A–Z, 0–9, _), such as CHARGE; GET_INFO is built in."""
     fail_safe: FailSafe | None = None

@@ -26,7 +26,7 @@ from voke_api.resources.common import (
 MAX_NAME: Final = 40
 """Longest name of a pool: its pods are called after it, with a shard's number."""
 
-_CLAIM: Final = {
+_CLAIM: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["size"],
     "properties": {
@@ -100,13 +100,25 @@ class Storage(Ruled):
     """size and storageClassName of a claim per shard."""
 
     def violations(self) -> Iterator[Violation]:
-        """One kind of volume."""
+        """One kind of volume, and of a claim its size."""
         if (self.empty_dir is None) == (self.persistent_volume_claim is None):
             yield Violation((), "storage is exactly one of emptyDir or persistentVolumeClaim")
-        claim = self.persistent_volume_claim
-        if claim is not None and "size" not in claim:
-            message = "a claim needs size, such as 1Gi"
-            yield Violation(("persistentVolumeClaim", "size"), message, problem_class=ProblemClass.SCHEMA)
+        if self.persistent_volume_claim is not None:
+            yield from self._claim(self.persistent_volume_claim)
+
+    def _claim(self, claim: Json) -> Iterator[Violation]:
+        known = {"size": "a quantity, such as 1Gi", "storageClassName": "the name of a StorageClass"}
+        wrong = {
+            key: f"a claim has {' and '.join(known)}, nothing else" for key in claim.keys() - known.keys()
+        }
+        if "size" not in claim:
+            wrong["size"] = "a claim needs size, such as 1Gi"
+        for key in known.keys() & claim.keys():
+            types = (str, int) if key == "size" else str
+            if isinstance(claim[key], bool) or not isinstance(claim[key], types):
+                wrong[key] = f"{key} is {known[key]}"
+        for key, message in wrong.items():
+            yield Violation(("persistentVolumeClaim", key), message, problem_class=ProblemClass.SCHEMA)
 
 
 class Shard(Model):
