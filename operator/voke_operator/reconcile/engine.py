@@ -261,16 +261,17 @@ class Engine:
 
     def _heard(self, news: News) -> None:
         """A gateway says something new."""
-        shard = news.shard
+        shard, record = news.shard, self.fleet.shards.get(news.shard)
+        if record is None:
+            return
         plants = set(news.plants)
         if news.gateway or news.silence:
-            plants.update(self.fleet.shard(shard).plants)
-            self._report(Key(Kind.POOL, shard.namespace, shard.pool))
+            plants.update(record.plants)
         for plant in plants:
             self._report(Key(Kind.PLANT, shard.namespace, plant))
         if plants:
             self._report(Key(Kind.POOL, shard.namespace, shard.pool))
-        if self.fleet.shard(shard).leaving:
+        if record.leaving:
             self.work.add(_key(shard))
 
     def _locate(self, shard: Shard) -> str | None:

@@ -25,7 +25,7 @@ from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PODS, SECRETS, SERVICES, STATEFUL_SETS
+from voke_operator.kube.resources import PLANTS, PODS, SECRETS, SERVICES, STATEFUL_SETS
 from voke_operator.plan.bundles import ShardBundle, changes, shard_bundle
 from voke_operator.plan.objects import HTTP_PORT, Defaults, bundle_secret, pool_of, shard_objects
 from voke_operator.plan.placement import ShardId
@@ -34,6 +34,7 @@ from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
 from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.reconcile.statuses import plant_observed
 from voke_operator.status import causes
 from voke_operator.status.poll import Gateways, Shard
 
@@ -128,6 +129,28 @@ class ShardReconciler:
             shard = shard_of(metadata.name, metadata.namespace, metadata.labels)
             if shard is not None:
                 self._take_in(shard, await self._client.get(SECRETS, metadata.namespace, metadata.name))
+        for metadata in self._objects.all(STATEFUL_SETS):
+            found = _labelled(metadata.namespace, metadata.labels)
+            if found is not None:
+                self._fleet.shard(found)  # if it has neither bundle nor plants, it is to be removed
+                self._gateways.watch(found)
+        self._recall()
+
+    def _recall(self) -> None:
+        """Plants of a bundle that is lost are where their status says, if a gateway is there: it may run them."""
+        for metadata in self._objects.all(PLANTS):
+            name = Name(metadata.namespace, metadata.name)
+            record = self._fleet.plants.get(name)
+            document = self._objects.document(PLANTS, *name)
+            if document is None or (record is not None and record.shard is not None):
+                continue
+            observed = plant_observed(document)
+            if observed.shard is None or observed.plant_id is None:
+                continue
+            pool = observed.gateway.removeprefix(names.gateway_prefix()).removesuffix(f"-{observed.shard}")
+            shard = Shard(metadata.namespace, pool, observed.shard)
+            if observed.gateway == names.gateway(pool, observed.shard) and shard in self._fleet.shards:
+                self._fleet.assign(name, shard, observed.plant_id)
 
     def _take_in(self, shard: Shard, document: Object) -> None:
         """Note what a bundle lists, and keep each plant's file until it is known whether it is still right."""
@@ -304,10 +327,16 @@ def read_files(document: Object) -> dict[str, bytes]:
 
 def shard_of(name: str, namespace: str, labels: Mapping[str, str]) -> Shard | None:
     """Whose bundle a Secret is; None: it is none of ours."""
+    shard = _labelled(namespace, labels)
+    return shard if shard is not None and name == names.bundle_secret(shard.pool, shard.number) else None
+
+
+def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
+    """The shard that labels of ours name."""
     pool, number = labels.get(names.POOL_LABEL), labels.get(names.SHARD_LABEL, "")
     if pool is None or not number.isdecimal() or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
-    return Shard(namespace, pool, int(number)) if name == names.bundle_secret(pool, int(number)) else None
+    return Shard(namespace, pool, int(number))
 
 
 def _local(shard: Shard) -> ShardId:
