@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test lint format docs lock bench bench-quick clean
+.PHONY: install run test test-cluster lint format docs crds lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -16,7 +16,12 @@ run: install
 	$(PY) -m voke_cli demo $(ARGS)
 
 test: install lint
-	$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile --ignore=tests/cluster $(ARGS)
+
+# A real Kubernetes API, built from source at the first time: minutes, then seconds.
+test-cluster: install
+	$(PY) -m tests.cluster.binaries
+	$(PY) -m pytest tests/cluster $(ARGS)
 
 lint: install
 	.venv/bin/ruff check .
@@ -37,10 +42,16 @@ bench-quick: install
 docs: install
 	$(PY) scripts/generate_docs.py
 
+crds: install
+	$(PY) scripts/generate_crds.py
+
 lock: install
 	.venv/bin/uv pip compile pyproject.toml --extra operator --extra sim --group dev --group build --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet \
 	    --output-file requirements/dev.txt
+	.venv/bin/uv pip compile --group pyproject.toml:go --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header --universal --python-version 3.11 --quiet \
+	    --output-file requirements/go.txt
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

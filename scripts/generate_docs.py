@@ -55,6 +55,11 @@ def reference() -> str:
             "`500ms`, `10s`, `5m`, `4h`. A field without a default is **required**; – means that leaving it out has a "
             "meaning of its own, which the text says. `voke check FILE` says what a file breaks, with line and remedy.\n"
         ),
+        (
+            "In a cluster the API server refuses the same mistakes, with two exceptions that become conditions of the Plant: "
+            "names that lead nowhere, such as a command's point or a missing profile; and, inside `readBack`, unknown fields "
+            "and times out of bounds. `kubectl explain plant.spec` shows this page's texts.\n"
+        ),
     ]
     described: list[type[BaseModel]] = []
     for kind in KINDS:
@@ -127,7 +132,8 @@ def _typed(annotation: Any, metadata: list[Any]) -> tuple[str, list[str]]:  # no
     if origin is tuple:
         entry, limits = _typed(arguments[0], [])
         each = [f"each {limit}" for limit in limits]
-        return f"list of {entry}", [*_sizes(flat, "entries"), *each]
+        keys = [f"each {', '.join(mark.keys)} once" for mark in flat if isinstance(mark, common.KeyedBy)]
+        return f"list of {entry}", [*_sizes(flat, "entries"), *each, *keys]
     if origin is dict and arguments[1] is not Any:
         key, limits = _typed(arguments[0], [])
         value, _ = _typed(arguments[1], [])

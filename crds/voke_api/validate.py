@@ -1,6 +1,7 @@
 """From a parsed document to a resource, or to everything that is wrong with it.
 
-Documents are judged as JSON: "1" is not 1, 1 is not true. Paths are those of the document.
+Documents are judged as JSON: "1" is not 1, 1 is not true. Paths are those of the document. A ``status``, as
+``kubectl get -o yaml`` shows it, is the operator's and is not judged.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ KINDS: Final[Mapping[str, type[Resource]]] = {
 _CLASSES = {error: problem_class for problem_class, error in RULE_ERROR.items()}
 _MARKS = {"[key]", "object", "none"}
 _SECRET = re.compile(r"credential|secret|passw|token|hmac|private|\.key", re.IGNORECASE)
+_NO_OBJECT = {"model_type", "model_attributes_type"}
 _LONGEST_VALUE = 200
 
 
@@ -45,6 +47,8 @@ def validate(document: object) -> Resource | list[Problem]:
     if version != API_VERSION:
         message = f"apiVersion must be {API_VERSION}" + ("" if version is not None else "; it is missing")
         return [_problem(("apiVersion",), message, _shown(("apiVersion",), version), kind=kind, name=name)]
+    if model is not DeviceProfile:
+        document = {key: value for key, value in document.items() if key != "status"}
     try:
         return model.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -76,11 +80,21 @@ def _explained(
 ) -> Problem:
     path, given = _place(detail, document)
     type_ = detail["type"]
-    problem_class = _CLASSES.get(type_, ProblemClass.SCHEMA)
-    if "[key]" in detail["loc"] or (type_ in BOUNDS and isinstance(given, str)):
-        problem_class = ProblemClass.CEL  # neither keys of a map nor durations have a structural rule
+    problem_class = _class(detail, given)
     value = None if type_ in {"extra_forbidden", "missing", "json_invalid"} else _shown(path, given)
     return _problem(path, explain(detail, path, given, model), value, problem_class, kind=kind, name=name)
+
+
+def _class(detail: ErrorDetails, given: object) -> ProblemClass:
+    type_ = detail["type"]
+    out_of_bounds = type_ in BOUNDS and isinstance(given, str)
+    if "object" in detail["loc"]:
+        # One of two types, which a structural schema cannot say: it is checked only in part, and CEL does not see it.
+        unchecked = type_ == "extra_forbidden" or (type_ in _NO_OBJECT and isinstance(given, bool))
+        return ProblemClass.SEMANTIC if out_of_bounds or unchecked else ProblemClass.SCHEMA
+    if out_of_bounds or "[key]" in detail["loc"]:
+        return ProblemClass.CEL  # neither durations nor keys of a map have a structural rule
+    return _CLASSES.get(type_, ProblemClass.SCHEMA)
 
 
 def _place(detail: ErrorDetails, document: object) -> tuple[Path, object]:

@@ -36,6 +36,10 @@ def test_a_plant_is_a_plant() -> None:
     assert isinstance(validate(battery_document()), Plant)
 
 
+def test_what_kubectl_get_shows_may_be_checked_as_it_is() -> None:
+    assert isinstance(validate({**battery_document(), "status": {"devices": "1/1"}}), Plant)
+
+
 def test_an_empty_pool_has_all_defaults() -> None:
     pool = validate(
         {"apiVersion": "voke.lovinka.com/v1alpha1", "kind": "GatewayPool", "metadata": {"name": "a"}}

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.pki import Authority, Leaf
+from tests.support.ports import free_ports
 
 OBSERVER = "observer"
 """A password user that may read and write everything."""
@@ -72,7 +73,7 @@ class Broker:
         """Start on the ports it had before, or on free ones the first time."""
         for attempt in range(5):
             if not self.mtls_port or attempt:
-                self.mtls_port, self.password_port = _free_ports(2)
+                self.mtls_port, self.password_port = free_ports(2)
             self._write_configuration()
             self._process = subprocess.Popen(
                 ["/usr/sbin/mosquitto", "-c", str(self.directory / "mosquitto.conf")],
@@ -161,11 +162,3 @@ class Broker:
             f"password_file {here}/users",
         ]
         (here / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -42,12 +42,14 @@ class Authority:
         self,
         common_name: str,
         *,
+        organization: str | None = None,
         hosts: tuple[str, ...] = (),
         valid: tuple[dt.timedelta, dt.timedelta] = (-DAY, 30 * DAY),
     ) -> Leaf:
         """A server certificate if there are hosts, a client certificate otherwise. ``valid`` counts from now."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        names = {NameOID.COMMON_NAME: common_name, NameOID.ORGANIZATION_NAME: organization}
+        subject = x509.Name([x509.NameAttribute(oid, name) for oid, name in names.items() if name])
         usage = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = self._builder(subject, key.public_key(), valid).add_extension(
             x509.ExtendedKeyUsage([usage]), critical=False

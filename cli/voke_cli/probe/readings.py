@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from voke_api.resources.points import Point
+from voke_api.resources.points import Point, written_pattern
 from voke_cli.probe.facts import Change, Guess
 from voke_cli.probe.plausible import Verdict, as_text, is_number, judge, quantity
 from voke_gateway.drivers.base import Fault, FaultKind, Value
@@ -186,7 +186,13 @@ def _no_value(point: Point, words: Sequence[int]) -> Iterator[Guess]:
     yield Guess(
         "no-value",
         f"{text} is how many devices say that they have no value",
-        (Change("point", {"invalid": [*point.invalid, pattern]}, point.field),),
+        (
+            Change(
+                "point",
+                {"invalid": [written_pattern(each) for each in (*point.invalid, pattern)]},
+                point.field,
+            ),
+        ),
         4.6,
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Self
@@ -18,20 +17,22 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     PlainSerializer,
     ValidationError,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from voke_api.problems import Path, ProblemClass
 
 GROUP = "voke.lovinka.com"
 API_VERSION: Final = "voke.lovinka.com/v1alpha1"
 
-_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h)")
+DURATION: Final = r"^(\d{1,9}m?s|\d{1,8}m|\d{1,6}h)$"
+DURATION_LENGTH: Final = 11
+_DURATION = re.compile(r"(\d+)([a-z]+)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -97,18 +98,40 @@ def _literal(message: str) -> Any:
     return message
 
 
-def duplicates(where: str, key: str, names: Iterable[str]) -> Iterator[Violation]:
-    """One violation for each entry of the list ``where`` whose ``key`` an earlier entry has (listType: map)."""
-    seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            yield Violation(
-                (where, index, key),
-                f"{key} {name} is used more than once in {where}; each needs its own",
-                name,
-                ProblemClass.SCHEMA,
-            )
+@dataclass(frozen=True, slots=True)
+class KeyedBy:
+    """Marks a list whose entries differ in these keys, as written in files (``x-kubernetes-list-type: map``)."""
+
+    keys: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The list's own schema, and then the check."""
+        return core_schema.no_info_after_validator_function(self._differ, handler(source))
+
+    def _differ(self, entries: tuple[BaseModel, ...]) -> tuple[BaseModel, ...]:
+        if not entries:
+            return entries
+        names = {field.alias or name: name for name, field in type(entries[0]).model_fields.items()}
+        attributes = [names[key] for key in self.keys]
+        seen = set()
+        errors = []
+        for index, entry in enumerate(entries):
+            values = tuple(getattr(entry, attribute) for attribute in attributes)
+            if values in seen:
+                errors.append(self._twice(index, values))
+            seen.add(values)
+        if errors:
+            raise ValidationError.from_exception_data("list", errors)
+        return entries
+
+    def _twice(self, index: int, values: tuple[Any, ...]) -> InitErrorDetails:
+        given = ", ".join(f"{key} {value}" for key, value in zip(self.keys, values, strict=True))
+        message = f"{given} is used more than once in this list; each entry needs its own"
+        return InitErrorDetails(
+            type=PydanticCustomError(RULE_ERROR[ProblemClass.SCHEMA], _literal(message)),
+            loc=(index, self.keys[0]) if len(self.keys) == 1 else (index,),
+            input=values[0],
+        )
 
 
 def at_most(low: float | None, high: float | None) -> bool:
@@ -133,7 +156,7 @@ def parse_duration(text: object) -> object:
     """Seconds of a duration such as ``500ms``, ``10s``, ``5m`` or ``4h``; floats pass through unchanged."""
     if isinstance(text, float):
         return text
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    match = _DURATION.fullmatch(text) if isinstance(text, str) and re.fullmatch(DURATION, text) else None
     if match is None:
         raise ValueError("a duration is an integer with a unit: 500ms, 10s, 5m or 4h")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
@@ -152,7 +175,6 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,12}(ms|s|m|h)$"}),
 ]
 """Seconds as a float inside, ``<integer><ms|s|m|h>`` outside."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from voke_api.resources.common import Model, Uuid
+from voke_api.resources.common import KeyedBy, Model, Uuid
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -57,12 +57,12 @@ class CredentialInUse(Model):
 
 
 class PlantObserved(Model):
-    """``.status`` of a Plant."""
+    """What the operator found, written only when it changes."""
 
     observed_generation: int = 0
     """``metadata.generation`` that was last acted on."""
-    conditions: tuple[Condition, ...] = ()
-    """By type."""
+    conditions: Annotated[tuple[Condition, ...], KeyedBy(("type",))] = ()
+    """Facts about the object, by type; the message of Ready names the first thing to do."""
     plant_id: Uuid | None = None
     """The plantId that the keys below were made for."""
     devices: str = ""
@@ -71,17 +71,17 @@ class PlantObserved(Model):
     """StatefulSet whose pod runs the plant."""
     shard: int | None = None
     """Its number within the pool."""
-    credentials: tuple[CredentialInUse, ...] = ()
-    """By name."""
+    credentials: Annotated[tuple[CredentialInUse, ...], KeyedBy(("name",))] = ()
+    """The keys and certificates in use, by purpose."""
 
 
 class PoolObserved(Model):
-    """``.status`` of a GatewayPool."""
+    """What the operator found, written only when it changes."""
 
     observed_generation: int = 0
     """``metadata.generation`` that was last acted on."""
-    conditions: tuple[Condition, ...] = ()
-    """By type."""
+    conditions: Annotated[tuple[Condition, ...], KeyedBy(("type",))] = ()
+    """Facts about the object, by type; the message of Ready names the first thing to do."""
     shards: int = 0
     """Gateway pods."""
     plants: int = 0

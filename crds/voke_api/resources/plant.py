@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from voke_api.problems import ProblemClass
@@ -18,6 +18,7 @@ from voke_api.resources.common import (
     ExternalId,
     FieldName,
     Host,
+    KeyedBy,
     LocalName,
     Metadata,
     Model,
@@ -31,7 +32,6 @@ from voke_api.resources.common import (
     Violation,
     WritesMode,
     at_most,
-    duplicates,
     format_duration,
     listed,
     name_too_long,
@@ -103,7 +103,7 @@ class Connection(Ruled):
     name: LocalName
     """Name by which devices refer to it."""
     modbus_tcp: ModbusTcp | None = None
-    """Modbus TCP."""
+    """A Modbus TCP server."""
 
     def violations(self) -> Iterator[Violation]:
         """One protocol."""
@@ -124,7 +124,7 @@ class Device(Ruled):
     """Modbus unit id."""
     profile: ResourceName | None = None
     """DeviceProfile in the same namespace."""
-    points: tuple[Point, ...] = Field(default=(), max_length=256)
+    points: Annotated[tuple[Point, ...], KeyedBy(("field",))] = Field(default=(), max_length=256)
     """What is read; with a profile, these replace its points of the same field."""
     raw: Raw | None = None
     """For a CABINET: where its mask comes from."""
@@ -148,7 +148,6 @@ class Device(Ruled):
             yield Violation(("raw",), f"raw is for a CABINET; a {self.type} has a profile, points or both")
         elif not has_points:
             yield Violation(("points",), f"a {self.type} needs a profile, points or both")
-        yield from duplicates("points", "field", (point.field for point in self.points))
 
 
 class ReadBack(Model):
@@ -188,6 +187,10 @@ class ConstantWrite(Model):
 class CommandWrite(Ruled):
     """One write of a command: a parameter of the command, or a constant."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["parameter"]}, {"required": ["value"]}]}
+    )
+
     device: ExternalId
     """Device of the point."""
     field: FieldName
@@ -207,13 +210,15 @@ class CommandWrite(Ruled):
         Discriminator(_read_back_form),
         BeforeValidator(_read_back),
     ] = ReadBack()
-    """How the write is confirmed; none for write-only registers."""
+    """How the write is confirmed: an object, or the word none for write-only registers."""
 
     def violations(self) -> Iterator[Violation]:
         """A parameter or a constant, and what goes with each."""
         if (self.parameter is None) == (self.value is None):
             yield Violation(
-                (), "a write has either parameter (a key of the command's p) or value (a constant)"
+                (),
+                "a write has either parameter (a key of the command's p) or value (a constant)",
+                problem_class=ProblemClass.SCHEMA,
             )
         if self.parameter is None and self.value is not None:
             for name, given in (("min", self.min), ("max", self.max)):
@@ -257,7 +262,7 @@ class Command(Model):
     writes: tuple[CommandWrite, ...] = Field(min_length=1, max_length=32)
     """In order; all are validated before the first is made."""
     revert_after: RevertAfter | None = None
-    """Undo after a time."""
+    """Writes that undo the command after a time."""
 
 
 class FailSafe(Model):
@@ -283,7 +288,9 @@ class Heartbeat(Model):
 
 
 class When(Ruled):
-    """When an alarm's condition holds. Exactly one key."""
+    """When the alarm's condition holds. Exactly one key."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     gt: float | None = None
     """Value greater than."""
@@ -312,7 +319,8 @@ class When(Ruled):
         """One condition."""
         if len(self.keys) != 1:
             given = f", not {' and '.join(self.keys)}" if self.keys else ""
-            yield Violation((), f"when has exactly one of gt, gte, lt, lte, eq, ne, bit, notReadFor{given}")
+            message = f"when has exactly one of gt, gte, lt, lte, eq, ne, bit, notReadFor{given}"
+            yield Violation((), message, problem_class=ProblemClass.SCHEMA)
 
 
 class Alarm(Ruled):
@@ -325,7 +333,7 @@ class Alarm(Ruled):
     field: FieldName | None = None
     """Point that is watched; left out for a cabinet's bits and for notReadFor of the whole device."""
     when: When
-    """The condition."""
+    """When the alarm's condition holds. Exactly one key."""
     for_: Annotated[Duration, Field(alias="for")] = 0.0
     """How long the condition must hold before RAISE."""
     clear_for: Duration = 0.0
@@ -347,48 +355,49 @@ class Alarm(Ruled):
                 self.hysteresis,
             )
         if self.field is None and key not in {"bit", "notReadFor"}:
-            yield Violation(("field",), f"{key} compares the value of a field; name it")
+            yield Violation(
+                ("field",), "only bit and notReadFor go without a field; name the one whose value is compared"
+            )
 
 
 class PlantSpec(Ruled):
     """One site: where its PLCs are, what is read and written, and how it logs in at Voke."""
 
     plant_id: Uuid
-    """Voke's id of the plant; immutable."""
+    """Voke's id of the plant, a UUID in lower case; immutable, and one Plant per id."""
     pool: LocalName = "default"
-    """GatewayPool in the same namespace."""
+    """GatewayPool in the same namespace; the one called default need not exist."""
     suspend: bool = False
     """true: drain, close PLCs and session, keep Secrets."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """Retain: the Secret outlives the Plant."""
     auth: Auth
-    """How the plant logs in."""
+    """How the plant logs in at Voke."""
     credentials: CredentialSources = CredentialSources()
-    """Where its credentials come from."""
+    """Where the plant's credentials come from; each one left out is generated."""
     telemetry: Telemetry = Telemetry()
-    """When it is read and reported."""
+    """When the plant is read and reported."""
     writes: WritesMode = "Enabled"
     """Disabled: no register is ever written."""
     command_max_age: Duration = Field(default=300.0, ge=1.0, le=30 * 86_400.0)
     """Age beyond which a command is refused, and the MQTT session's expiry."""
-    connections: tuple[Connection, ...] = Field(min_length=1, max_length=64)
-    """PLC endpoints."""
-    devices: tuple[Device, ...] = Field(min_length=1, max_length=256)
-    """Voke's sub-devices."""
+    connections: Annotated[tuple[Connection, ...], KeyedBy(("name",))] = Field(min_length=1, max_length=64)
+    """The plant's PLCs, by name."""
+    devices: Annotated[tuple[Device, ...], KeyedBy(("externalId",))] = Field(min_length=1, max_length=256)
+    """Voke's sub-devices, by externalId."""
     commands: dict[CommandType, Command] = Field(default={}, max_length=32)
-    """What each command type does; GET_INFO is built in."""
+    """By command type (A–Z, 0–9, _), such as CHARGE; GET_INFO is built in."""
     fail_safe: FailSafe | None = None
-    """Writes for when Voke is out of reach."""
-    heartbeats: tuple[Heartbeat, ...] = Field(default=(), max_length=32)
+    """Writes made once when Voke has been out of reach for a time."""
+    heartbeats: Annotated[tuple[Heartbeat, ...], KeyedBy(("device", "field"))] = Field(
+        default=(), max_length=32
+    )
     """Points written regularly."""
-    alarms: tuple[Alarm, ...] = Field(default=(), max_length=128)
-    """Conditions that are reported."""
+    alarms: Annotated[tuple[Alarm, ...], KeyedBy(("name",))] = Field(default=(), max_length=128)
+    """What is reported to Voke as an alarm, by name."""
 
     def violations(self) -> Iterator[Violation]:
-        """Names are unique and connections exist; credentials and times fit each other."""
-        yield from duplicates("connections", "name", (c.name for c in self.connections))
-        yield from duplicates("devices", "externalId", (d.external_id for d in self.devices))
-        yield from duplicates("alarms", "name", (a.name for a in self.alarms))
+        """Connections exist; credentials and times fit each other."""
         yield from self._connections_exist()
         if self.auth.method == "PASSWORD" and self.credentials.password is None:
             yield Violation(
@@ -404,14 +413,6 @@ class PlantSpec(Ruled):
             )
         if "GET_INFO" in self.commands:
             yield Violation(("commands", "GET_INFO"), "GET_INFO is built in; take it out")
-        beats = [(beat.device, beat.field) for beat in self.heartbeats]
-        for index, beat in enumerate(beats):
-            if beat in beats[:index]:
-                yield Violation(
-                    ("heartbeats", index),
-                    f"{' '.join(beat)} has a heartbeat already",
-                    problem_class=ProblemClass.SCHEMA,
-                )
 
     def _connections_exist(self) -> Iterator[Violation]:
         names = [connection.name for connection in self.connections]

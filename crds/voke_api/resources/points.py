@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from voke_api.resources.common import (
     Duration,
     FieldName,
+    KeyedBy,
     Model,
     Order,
     PointType,
@@ -17,7 +19,6 @@ from voke_api.resources.common import (
     Table,
     Violation,
     at_most,
-    duplicates,
 )
 
 REGISTER_TABLES: Final = frozenset({"holding", "input"})
@@ -37,6 +38,36 @@ _REGISTERS: Final = {
 }
 
 Address = Annotated[int, Field(ge=0, le=65535)]
+
+_LARGEST_NUMBER: Final = 2**63 - 1
+_HEXADECIMAL: Final = r"^0x(0|[1-9A-Fa-f][0-9A-Fa-f]{0,15})$"
+
+
+def _bit_pattern(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str):
+        if not re.fullmatch(_HEXADECIMAL, value):
+            raise ValueError('a bit pattern is a number, or text such as "0xFFFFFFFFFFFFFFFF" (for 64 bits)')
+        return int(value, 16)
+    if info.mode == "json" and isinstance(value, int) and value > _LARGEST_NUMBER:
+        raise ValueError(
+            f'a number beyond {_LARGEST_NUMBER} does not survive a cluster; write it as text: "0x{value:X}"'
+        )
+    return value
+
+
+def written_pattern(value: int) -> int | str:
+    """A bit pattern as files have it: one beyond 63 bits as text, because JSON numbers in a cluster end there."""
+    return value if value <= _LARGEST_NUMBER else f"0x{value:X}"
+
+
+BitPattern = Annotated[
+    int,
+    Field(ge=0, lt=2**64),
+    BeforeValidator(_bit_pattern),
+    PlainSerializer(written_pattern),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _HEXADECIMAL, "minimum": 0}),
+]
+"""Content of up to four registers, unsigned; beyond 63 bits as hexadecimal text."""
 
 
 def from_data_sheet(address: int) -> tuple[Table, int] | None:
@@ -80,7 +111,7 @@ class BitRange(Ruled):
 
 
 class Writable(Ruled):
-    """Makes a point writable, within bounds."""
+    """Makes the point writable, within bounds; {} without bounds."""
 
     min: float | None = None
     """Smallest value that may be written, in engineering units."""
@@ -109,7 +140,7 @@ class Point(Ruled):
     register_bit: Annotated[int, Field(ge=0, le=15)] | None = None
     """The bit of a register that a bool is, 0 = least significant."""
     bits: BitRange | None = None
-    """The part of a register that an unsigned integer is."""
+    """Part of a register, read as an unsigned integer."""
     byte_order: Order = "big"
     """Order of the bytes within a register."""
     word_order: Order = "big"
@@ -122,10 +153,13 @@ class Point(Ruled):
     """Digits after the decimal point, rounded half to even."""
     scale_from: FieldName | None = None
     """Field of the same device, an int16 that holds a power of ten (SunSpec)."""
-    invalid: tuple[Annotated[int, Field(ge=0, lt=2**64)], ...] = ()
-    """Raw bit patterns (unsigned, after byte and word order) that mean "no value"."""
+    invalid: tuple[BitPattern, ...] = Field(default=(), max_length=8)
+    """Raw bit patterns (unsigned, after byte and word order) that mean "no value".
+
+    Of 64 bits as text: "0xFFFFFFFFFFFFFFFF".
+    """
     writable: Writable | None = None
-    """Present: the point may be written."""
+    """Makes the point writable, within bounds; {} without bounds."""
     publish: bool = True
     """false: read and usable in alarms and commands, but not sent."""
     unit: Annotated[str, Field(max_length=16)] | None = None
@@ -146,9 +180,7 @@ class Point(Ruled):
     def _place(self) -> Iterator[Violation]:
         if self.address + self.registers > _ADDRESSES:
             yield Violation(
-                ("address",),
-                f"{self.registers} addresses from {self.address} go beyond 65535, the last one there is",
-                self.address,
+                ("address",), "the point goes beyond 65535, the last address there is", self.address
             )
         if (self.type == "string") != (self.length is not None):
             if self.type == "string":
@@ -273,18 +305,17 @@ class Raw(Ruled):
     """Order of the bytes within a register."""
     word_order: Order = "big"
     """Order of the two registers of a uint32."""
-    bits: tuple[RawBit, ...] | None = Field(default=None, min_length=1, max_length=32)
+    bits: Annotated[tuple[RawBit, ...], KeyedBy(("bit",))] | None = Field(
+        default=None, min_length=1, max_length=32
+    )
     """Bit by bit."""
 
     def violations(self) -> Iterator[Violation]:
         """Exactly one form, and each on its tables."""
         forms = "one of {table, address, count}, {table, address, type} or {bits: [...]}"
-        place = {"table": self.table, "address": self.address, "count": self.count, "type": self.type}
-        given = [name for name, value in place.items() if value is not None]
         if self.bits is not None:
-            if given:
-                yield Violation((), f"raw is {forms}; with bits, take out {', '.join(given)}")
-            yield from duplicates("bits", "bit", (str(b.bit) for b in self.bits))
+            if {self.table, self.address, self.count, self.type} != {None}:
+                yield Violation((), f"raw is {forms}; with bits, take the others out")
         elif self.table is None or self.address is None or (self.count is None) == (self.type is None):
             yield Violation((), f"raw is {forms}")
         elif self.count is not None and self.table in REGISTER_TABLES:

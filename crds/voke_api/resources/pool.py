@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
+from voke_api.problems import ProblemClass
 from voke_api.resources.common import (
     API_VERSION,
     Duration,
@@ -24,6 +25,15 @@ from voke_api.resources.common import (
 
 MAX_NAME: Final = 40
 """Longest name of a pool: its pods are called after it, with a shard's number."""
+
+_CLAIM: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["size"],
+    "properties": {
+        "size": {"x-kubernetes-int-or-string": True, "description": "Such as 1Gi."},
+        "storageClassName": {"type": "string", "description": "Left out: the cluster's default."},
+    },
+}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -70,7 +80,7 @@ class Voke(Model):
     host: Host = "mqtt.voke.lovinka.com"
     """Host name of the broker; its certificate must carry it."""
     ports: Ports = Ports()
-    """Ports of the three listeners."""
+    """Ports of Voke's three listeners (protocol §3)."""
     ca: BrokerCa | None = None
     """Root of the broker's certificate; left out: the system's trust store."""
     hold_on_no_subscriber: bool = True
@@ -78,7 +88,7 @@ class Voke(Model):
     replay_window: Duration = Field(default=30.0, ge=1.0, le=3600.0)
     """How old a signature may be at Voke; a PUBACK is waited for min(10s, half of it)."""
     topics: Topics = Topics()
-    """Topic suffixes."""
+    """The topic suffixes on which Voke's own pages disagree (protocol §2)."""
 
 
 class Storage(Ruled):
@@ -86,16 +96,29 @@ class Storage(Ruled):
 
     empty_dir: Json | None = None
     """An emptyDir volume source."""
-    persistent_volume_claim: Json | None = None
+    persistent_volume_claim: Annotated[Json, WithJsonSchema(_CLAIM)] | None = None
     """size and storageClassName of a claim per shard."""
 
     def violations(self) -> Iterator[Violation]:
-        """One kind of volume."""
+        """One kind of volume, and of a claim its size."""
         if (self.empty_dir is None) == (self.persistent_volume_claim is None):
             yield Violation((), "storage is exactly one of emptyDir or persistentVolumeClaim")
-        claim = self.persistent_volume_claim
-        if claim is not None and "size" not in claim:
-            yield Violation(("persistentVolumeClaim", "size"), "a claim needs size, such as 1Gi")
+        if self.persistent_volume_claim is not None:
+            yield from self._claim(self.persistent_volume_claim)
+
+    def _claim(self, claim: Json) -> Iterator[Violation]:
+        known = {"size": "a quantity, such as 1Gi", "storageClassName": "the name of a StorageClass"}
+        wrong = {
+            key: f"a claim has {' and '.join(known)}, nothing else" for key in claim.keys() - known.keys()
+        }
+        if "size" not in claim:
+            wrong["size"] = "a claim needs size, such as 1Gi"
+        for key in known.keys() & claim.keys():
+            types = (str, int) if key == "size" else str
+            if isinstance(claim[key], bool) or not isinstance(claim[key], types):
+                wrong[key] = f"{key} is {known[key]}"
+        for key, message in wrong.items():
+            yield Violation(("persistentVolumeClaim", key), message, problem_class=ProblemClass.SCHEMA)
 
 
 class Shard(Model):
@@ -124,33 +147,40 @@ class Pod(Ruled):
     image: str | None = None
     """Gateway image; left out: the operator's default."""
     resources: Json | None = None
-    """Container resources."""
+    """Requests and limits of the gateway's container, as in a Pod."""
     node_selector: dict[str, str] | None = None
-    """Node labels."""
+    """Labels of the nodes to run on, as in a Pod."""
     tolerations: tuple[Json, ...] | None = None
-    """Tolerations."""
+    """As in a Pod."""
     affinity: Json | None = None
-    """Affinity."""
+    """As in a Pod."""
     priority_class_name: str | None = None
-    """Priority class."""
+    """As in a Pod."""
     image_pull_secrets: tuple[dict[str, Any], ...] | None = None
-    """Pull secrets."""
+    """As in a Pod."""
     annotations: dict[str, str] | None = None
     """Extra annotations of the pods."""
-    egress_cidrs: Annotated[tuple[str, ...], Field(alias="egressCIDRs")] = ()
+    egress_cidrs: Annotated[
+        tuple[Annotated[str, Field(max_length=43)], ...], Field(alias="egressCIDRs", max_length=256)
+    ] = ()
     """Broker and PLC networks; empty: no egress policy. DNS is added."""
 
     def violations(self) -> Iterator[Violation]:
         """Networks are networks."""
         for index, cidr in enumerate(self.egress_cidrs):
-            try:
-                ip_network(cidr)
-            except ValueError:
+            if not _is_network(cidr):
                 yield Violation(
                     ("egressCIDRs", index),
                     "a network is written 10.20.0.0/16 or 2001:db8::/32, host bits 0",
                     cidr,
                 )
+
+
+def _is_network(cidr: str) -> bool:
+    try:
+        return cidr.partition("/")[2].isdecimal() and bool(ip_network(cidr))
+    except ValueError:
+        return False
 
 
 class Rollout(Model):
@@ -164,15 +194,15 @@ class GatewayPoolSpec(Model):
     """Where gateways run and which Voke they talk to."""
 
     voke: Voke = Voke()
-    """Which Voke."""
+    """Which Voke, and what is assumed about it."""
     writes: WritesMode = "Enabled"
     """Disabled: no Plant of this pool ever writes a register."""
     shard: Shard = Shard()
-    """How much one pod carries."""
+    """How much one gateway pod carries."""
     metrics: PoolMetrics = PoolMetrics()
-    """Which labelled series are exported."""
+    """Which labelled series gateways export."""
     pod: Pod = Pod()
-    """What the pods look like."""
+    """What the pool's pods look like; every key is optional."""
     rollout: Rollout = Rollout()
     """How upgrades proceed."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from voke_api.resources.common import API_VERSION, Metadata, Model, Ruled, Violation, duplicates
+from voke_api.resources.common import API_VERSION, KeyedBy, Metadata, Model, Ruled, Violation
 from voke_api.resources.points import Limits, Point
 
 
@@ -18,12 +18,11 @@ class DeviceProfileSpec(Ruled):
     """Type of the devices that may use this profile."""
     limits: Limits = Limits()
     """What this model's Modbus server can take."""
-    points: tuple[Point, ...] = Field(min_length=1, max_length=256)
-    """What is read."""
+    points: Annotated[tuple[Point, ...], KeyedBy(("field",))] = Field(min_length=1, max_length=256)
+    """What is read, by field."""
 
     def violations(self) -> Iterator[Violation]:
-        """Fields are unique, and scaleFrom leads to an int16 of the same profile."""
-        yield from duplicates("points", "field", (point.field for point in self.points))
+        """ScaleFrom leads to an int16 of the same profile."""
         types = {point.field: point.type for point in self.points}
         for index, point in enumerate(self.points):
             if point.scale_from is not None and types.get(point.scale_from) != "int16":
