@@ -54,6 +54,11 @@ class HeldShard:
     """They hold keys."""
 
     @property
+    def runs(self) -> set[tuple[str, str]]:
+        """Names and ids of plants that its gateway may be running: those of its bundle, and those that leave it."""
+        return {*self.seen.plants.items(), *((left.plant, left.plant_id) for left in self.seen.leaving)}
+
+    @property
     def applied(self) -> int:
         """Generation that its gateway says it has applied; 0 if it says nothing."""
         status = self.seen.status

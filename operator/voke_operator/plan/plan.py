@@ -83,7 +83,7 @@ def plan(
     pools = _pools(plants, around, defaults)
     ids = {plant.metadata.name: plant.spec.plant_id for plant in plants}
     held = {state.shard: hold(state, ids, world.recorded) for state in world.shards}
-    running = {entry for each in held.values() for entry in each.seen.plants.items()}
+    running = {entry for each in held.values() for entry in each.runs}
     found = candidates(
         plants,
         replace(around, pools=pools),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voke_api.bundle import Leaving
@@ -203,6 +203,7 @@ TIGHT = dict.fromkeys(
 )
 
 
+@settings(deadline=None)
 @given(situations(), st.randoms(use_true_random=False))
 def test_the_order_in_which_things_are_given_does_not_matter(
     situation: tuple[list[Claim], list[Seen]], random: Random
@@ -216,6 +217,7 @@ def test_the_order_in_which_things_are_given_does_not_matter(
     assert list(again.shards) == list(first.shards)
 
 
+@settings(deadline=None)
 @given(situations())
 def test_every_plant_is_decided_on_and_listed_where_the_decision_says(
     situation: tuple[list[Claim], list[Seen]],
@@ -227,6 +229,7 @@ def test_every_plant_is_decided_on_and_listed_where_the_decision_says(
     assert listed == {(d.plant, d.shard) for d in placement.decisions.values() if d.shard is not None}
 
 
+@settings(deadline=None)
 @given(situations())
 def test_only_plants_that_were_there_make_a_shard_too_full(
     situation: tuple[list[Claim], list[Seen]],
@@ -239,6 +242,7 @@ def test_only_plants_that_were_there_make_a_shard_too_full(
             assert set(plan.plants) <= before[shard].keys()
 
 
+@settings(deadline=None)
 @given(situations())
 def test_what_was_decided_is_decided_again(situation: tuple[list[Claim], list[Seen]]) -> None:
     claims, there = situation

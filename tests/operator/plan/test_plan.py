@@ -101,6 +101,16 @@ def test_of_two_plants_with_one_id_the_one_that_runs_wins(cluster: Cluster) -> N
     assert "0" in cluster.where()
 
 
+def test_a_plant_on_its_way_is_still_in_the_right(cluster: Cluster) -> None:
+    cluster.settle()
+    cluster.add(site("a", pool="other", created="2026-01-02T00:00:00Z"))
+    cluster.make(cluster.plan().steps)
+    cluster.add(site("0", created="2020-01-01T00:00:00Z", plantId=plant_id("a")))
+    cluster.settle()
+    assert cluster.where()["a"] == ELSEWHERE
+    assert "0" not in cluster.where()
+
+
 def test_of_two_new_plants_with_one_id_the_older_wins(cluster: Cluster) -> None:
     cluster.plants.clear()
     cluster.add(site("x", created="2026-01-01T00:00:00Z"))

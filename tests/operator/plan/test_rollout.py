@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voke_operator.plan.placement import ShardId
@@ -48,6 +48,7 @@ def test_when_all_are_new_there_is_nothing_to_do() -> None:
     assert rollout(gateways("nn"), max_unavailable=1).message == ""
 
 
+@settings(deadline=None)
 @given(st.text("oOnN", min_size=1, max_size=6), st.integers(1, 4))
 def test_an_upgrade_ends_and_never_takes_down_more_than_it_may(states: str, most: int) -> None:
     there = list(states)
