@@ -7,7 +7,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from random import Random
 from typing import Any
@@ -61,11 +61,17 @@ class Known:
         return sorted(metadata.name for metadata in self.objects.all(resource))
 
 
+@pytest.fixture(autouse=True)
+def _kopf_ends() -> Iterator[None]:
+    yield
+    assert "kopf" not in {thread.name for thread in threading.enumerate()}, "it ends with what it serves"
+    gc.collect()  # tasks of kopf's that failed say so when they are collected: here, and not in another test
+
+
 @contextlib.asynccontextmanager
 async def knowing(
     client: Client, *namespaces: str, relist: float = 600.0, silence: float = 150.0
 ) -> AsyncIterator[Known]:
-    others = _kopfs()
     known = Known()
     known.sources = Sources(
         client, known.objects, scope=Scope(namespaces), random=Random(1), relist=relist, silence=silence
@@ -77,12 +83,6 @@ async def knowing(
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        assert _kopfs() == others, "it ends with what it serves"
-        gc.collect()  # tasks of kopf's that failed say so when they are collected: here, and not in another test
-
-
-def _kopfs() -> int:
-    return sum(thread.name == "kopf" for thread in threading.enumerate())
 
 
 def suspended(known: Known, namespace: str) -> object:
