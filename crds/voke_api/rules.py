@@ -58,6 +58,8 @@ def _name_at_most(kind: str, longest: int) -> Rule:
 
 
 _IN_REGISTER = "self.table in ['holding', 'input']"
+_CAN_BE_WRITTEN = "self.table in ['holding', 'coil']"
+_WHOLE = "!(has(self.registerBit) || has(self.bits))"
 _REGISTERS = (
     "(self.type in ['int64', 'uint64', 'float64'] ? 4 : self.type in ['int32', 'uint32', 'float32'] ? 2 : "
     "self.type == 'string' && has(self.length) ? (self.length + 1) / 2 : 1)"
@@ -247,23 +249,22 @@ RULES: Final[Mapping[type[BaseModel], tuple[Rule, ...]]] = {
         ),
         Rule(
             "writable",
-            "!has(self.writable) || self.table in ['holding', 'coil']",
+            f"!has(self.writable) || {_CAN_BE_WRITTEN}",
             "${self.table} can only be read; writable is for holding and coil",
         ),
         Rule(
             "writable",
-            "!has(self.writable) || !(self.table in ['holding', 'coil']) || "
-            "!(has(self.registerBit) || has(self.bits))",
+            f"!has(self.writable) || !({_CAN_BE_WRITTEN}) || {_WHOLE}",
             "part of a register cannot be written; declare the whole register",
         ),
         Rule(
             "writable",
-            "!has(self.writable) || self.type != 'string' || self.table != 'holding'",
+            f"!has(self.writable) || !({_CAN_BE_WRITTEN} && {_WHOLE}) || self.type != 'string'",
             "a string cannot be written; writable is for numbers and coils",
         ),
         Rule(
             "writable",
-            "!has(self.writable) || self.table != 'coil' || self.type != 'bool' || "
+            f"!has(self.writable) || !({_CAN_BE_WRITTEN} && {_WHOLE}) || self.type != 'bool' || "
             "!(has(self.writable.min) || has(self.writable.max))",
             "a coil takes true or false; min and max have no meaning",
         ),

@@ -6,6 +6,7 @@ Good resources, spoilt in one to three places: keys taken out, put in, given oth
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ NUMBERS = [-1, 0, 0.5, 1, 2, 15, 16, 31, 32, 125, 126, 255, 256, 65535, 65536, 2
 ANYTHING = ["x", "10s", 5, 0.5, True, [], {}, ["x"], {"x": 1}]
 
 
+@functools.cache
 def schema_of(kind: str) -> dict[str, Any]:
     version = definitions()[PLURALS[kind]]["spec"]["versions"][0]
     schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
