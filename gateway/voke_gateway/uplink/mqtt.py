@@ -34,6 +34,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from voke_gateway.clock import WallClock, system_clock
 from voke_gateway.uplink.dial import Dialler, within
+from voke_gateway.uplink.packets import pubacks, publish
 from voke_gateway.uplink.session import (
     Closed,
     CloseReason,
@@ -58,11 +59,6 @@ _DEFAULT_RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3
 _FAILURE = 0x80  # MQTT 5, 2.4: reason codes from here on are failures
 _TAKEN_OVER = 0x8E
 _PROTOCOL_ERROR = 0x82
-_PUBLISH_QOS_1 = 0x32
-_PUBACK = 0x40
-_PACKET_ID = 2  # bytes
-_PUBACK_CODES = frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99))  # MQTT 5, 3.4.2.1
-"""A PUBACK with another code is left to paho, which ends the session over it."""
 _READ_AT_ONCE = 16_384
 _CLOSE_TIMEOUT = 2.0  # seconds for a DISCONNECT to leave a full socket
 
@@ -274,18 +270,7 @@ class _Client(aiomqtt.Client):
             if head is None:
                 text = topic.encode()
                 head = self._heads[topic] = len(text).to_bytes(2, "big") + text
-            self._put(
-                b"".join(
-                    (
-                        _publish_head(len(head) + 3 + len(payload), retain=retain),
-                        head,
-                        mid.to_bytes(2, "big"),
-                        b"\0",
-                        payload,
-                    )
-                ),
-                mid,
-            )
+            self._put(publish(head, mid, payload, retain=retain), mid)
         if self.ended.done():
             _fail(acknowledgement, SessionLostError(self.ended.result()))
         else:
@@ -456,26 +441,17 @@ class _Client(aiomqtt.Client):
             client.loop_read()
 
     def _take_pubacks(self) -> bool:
-        """Take PUBACKs (MQTT 5, 3.4) from the front of what was received. Whether half of one is left there."""
-        data, start, waits = self._received, 0, False
-        while start < len(data) and data[start] == _PUBACK:
-            body, length = _remaining(data, start + 1)
-            end = body + length
-            waits = not body or len(data) < end
-            if waits or length < _PACKET_ID:
-                break
-            code = data[body + _PACKET_ID] if length > _PACKET_ID else 0
-            if code not in _PUBACK_CODES:
-                break
-            acknowledgement = self._acknowledgements.pop(data[body] << 8 | data[body + 1], None)
-            if acknowledgement is not None and not acknowledgement.done():
-                acknowledgement.set_result(code)
-            start = end
-        if start:
-            self._received = data[start:]
+        """Take PUBACKs from the front of what was received. Whether half of one is left there."""
+        found = pubacks(self._received)
+        if found.used:
+            for mid, code in found.codes:
+                acknowledgement = self._acknowledgements.pop(mid, None)
+                if acknowledgement is not None and not acknowledgement.done():
+                    acknowledgement.set_result(code)
+            self._received = self._received[found.used :]
             client: Any = self._client
             client._last_bytes_received = time.monotonic()  # noqa: SLF001
-        return waits
+        return found.cut
 
     def _take(self, bufsize: int) -> bytes:
         """What paho reads in place of the socket."""
@@ -491,31 +467,6 @@ class _Client(aiomqtt.Client):
 
     def _write(self) -> None:
         self._client.loop_write()
-
-
-def _publish_head(length: int, *, retain: bool) -> bytes:
-    """The fixed header of a PUBLISH with QoS 1 (MQTT 5, 3.3.1); ``length`` of what follows it."""
-    head = bytearray((_PUBLISH_QOS_1 | retain,))
-    while True:
-        length, digit = length >> 7, length & 0x7F
-        head.append(digit | 0x80 if length else digit)
-        if not length:
-            return bytes(head)
-
-
-def _remaining(data: bytes, at: int) -> tuple[int, int]:
-    """Where a packet's body begins, and its length (MQTT 5, 1.5.5); 0 and 0: that is still to come.
-
-    A length of more than four bytes is none: nothing then follows it that could be taken.
-    """
-    length = shift = 0
-    for position in range(at, min(at + 4, len(data))):
-        byte = data[position]
-        length |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return position + 1, length
-        shift += 7
-    return (at + 4, 0) if len(data) >= at + 4 else (0, 0)
 
 
 def _alert_behind(sock: Any) -> str:
