@@ -339,7 +339,7 @@ def conditions() -> str:
             f"What gets better is written at once, what gets worse after {LASTING:g} seconds; an object is written at "
             f"most every {INTERVAL:g} seconds, and other words for the same state at most every {REWORDING:g}. While "
             "none of a pool's Plants gets through to Voke, the pool says so, and the conditions of its Plants stay as "
-            "they were. Live values are in `kubectl voke status` and in the metrics.\n"
+            "they were. Live values are in the metrics.\n"
         ),
         (
             "`observedGeneration` of a condition is the version of the Plant that it speaks of: `kubectl wait "

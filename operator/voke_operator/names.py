@@ -42,7 +42,8 @@ HASH_ANNOTATION: Final = f"{GROUP}/hash"
 TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
 """On a gateway's StatefulSet: of its pod template. Another hash, and the gateway restarts."""
 RELEASE_ANNOTATION: Final = f"{GROUP}/release"
-"""On a Plant: the gateway of which a person says that it is dead for this Plant."""
+"""On a Plant: gateways of which a person says that they are dead for this Plant, separated by commas; of another
+namespace as ``NAMESPACE/GATEWAY``."""
 REGISTERED_ANNOTATION: Final = f"{GROUP}/registered"
 """On a Plant: key ids of which a person says that Voke knows them."""
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from voke_api.resources.observed import ConditionStatus, CredentialInUse
+from voke_operator import names
 from voke_operator.credentials.ids import certificate_id, format_ids, parse_ids, rfc3339
 from voke_operator.credentials.material import (
     HMAC_KEY,
@@ -61,6 +62,12 @@ FORMS: Final = {
     JWT_PUBLIC_PEM: "the same key for people, SPKI PEM: not for the broker",
 }
 """What each file is for."""
+_TOLD: Final = {
+    "hmac": (HMAC_KEY,),
+    "mtls": (TLS_CERTIFICATE, ISSUER),
+    "jwt": (JWT_PUBLIC_DER,),
+}
+"""Files that Voke has to be told of, by credential."""
 
 
 def describe(
@@ -106,14 +113,33 @@ def confirmation(in_use: Collection[CredentialInUse]) -> str:
     return format_ids({each.name: each.key_id for each in in_use if each.source == "Generated"})
 
 
-def registered(plant: str, in_use: Collection[CredentialInUse], confirmed: str | None) -> Verdict:
+def how_to_register(namespace: str, plant: str, in_use: Collection[CredentialInUse]) -> str:
+    """What a person has to do so that Voke knows a plant's generated credentials, and the operator knows of that.
+
+    Args:
+        namespace: Of the Plant.
+        plant: Its name.
+        in_use: All of its credentials, from its status.
+    """
+    generated = {each.name for each in in_use if each.source == "Generated"}
+    files = [file for name, files in _TOLD.items() if name in generated for file in files]
+    return (
+        f"register at Voke what Secret {names.plant_secret(plant)} holds ({', '.join(files)}), then say so: kubectl "
+        f"annotate plant -n {namespace} {plant} --overwrite {names.REGISTERED_ANNOTATION}={confirmation(in_use)}"
+    )
+
+
+def registered(
+    namespace: str, plant: str, in_use: Collection[CredentialInUse], confirmed: str | None
+) -> Verdict:
     """Whether Voke knows a plant's generated credentials.
 
     A renewed certificate needs no new word: Voke looks at who issued it and at its common name. If its issuer
     is not trusted, no session comes about, which is seen; a wrong HMAC key is refused without a sign.
 
     Args:
-        plant: Name of the Plant.
+        namespace: Of the Plant.
+        plant: Its name.
         in_use: All of its credentials, from its status.
         confirmed: Value of its annotation REGISTERED_ANNOTATION.
     """
@@ -134,6 +160,5 @@ def registered(plant: str, in_use: Collection[CredentialInUse], confirmed: str |
     return Verdict(
         status="Unknown",
         reason="KeysChanged" if changed else "NotConfirmed",
-        message=f"nobody has said that Voke knows {keys}: kubectl voke credentials {plant} shows what to register "
-        f"there; then kubectl voke credentials {plant} --registered",
+        message=f"nobody has said that Voke knows {keys}: {how_to_register(namespace, plant, in_use)}",
     )

@@ -15,7 +15,7 @@ waited for. A plant whose newest version cannot be used, or would fit nowhere, s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -75,8 +75,8 @@ class Claim:
     """Why its newest version cannot be used, for people."""
     duplicate: str | None = None
     """Which other Plant has its plantId and is in the right, for people."""
-    released: str | None = None
-    """The gateway that a person says is dead for this plant."""
+    released: Collection[str] = ()
+    """Gateways of which a person says that they are dead for this plant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,16 +182,13 @@ def search(claim: Claim, holders: Sequence[ShardId], loads: Mapping[int, Load], 
         loads: What the shards of its pool carry, by number.
         limits: Of its pool.
     """
-    waits_for = tuple(shard for shard in holders if str(shard) != claim.released)
+    waits_for = tuple(shard for shard in holders if str(shard) not in claim.released)
     if len(waits_for) == 1 and waits_for[0].pool == claim.pool:
         message = f"stays on {waits_for[0]}, which has not let go of it"
         return _decision(claim, waits_for[0], Reason.STAYS, message)
     if waits_for:
         who = " and ".join(map(str, waits_for))
-        message = (
-            f"runs nowhere until {who} has let go of it; if that gateway is dead for good, say so with "
-            f"kubectl voke release {claim.plant} --force"
-        )
+        message = f"runs nowhere until {who} has let go of it"
         return _decision(claim, None, Reason.MOVING, message, waits_for)
     number = first_with_room(claim.weight, loads, limits)
     if number is None:

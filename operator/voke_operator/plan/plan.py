@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -33,8 +33,8 @@ class World:
     """Every object of ours, and whoever has a name that we need."""
     recorded: Mapping[str, ShardId] = field(default_factory=dict)
     """Where Plants were last, as their status says: for shards whose bundle is lost."""
-    released: Mapping[str, str] = field(default_factory=dict)
-    """By Plant, the gateway that a person says is dead for it."""
+    released: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By Plant, the gateways of which a person says that they are dead for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def plan(
             sizes,
             unusable=None if name in packed else str(made[name]),
             duplicate=None if each.duplicate is None else each.duplicate.message,
-            released=world.released.get(name),
+            released=world.released.get(name, ()),
         )
         for each in found
         for name in (each.plant.metadata.name,)
@@ -148,7 +148,7 @@ def claim(
     *,
     unusable: str | None,
     duplicate: str | None = None,
-    released: str | None = None,
+    released: Collection[str] = (),
 ) -> Claim:
     """What a Plant wants of its pool.
 
@@ -158,7 +158,7 @@ def claim(
         profile_sizes: What each profile adds to a bundle, by name.
         unusable: Why its newest version cannot be used, for people.
         duplicate: Which other Plant has its plantId and is in the right, for people.
-        released: The gateway that a person says is dead for it.
+        released: Gateways of which a person says that they are dead for it.
     """
     resolved = candidate.resolved if unusable is None else None
     return Claim(

@@ -68,7 +68,7 @@ class Placing:
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
-            cause=_cause(decision, duplicate),
+            cause=self._cause(name, claim, decision, duplicate),
         )
         if target is not None:
             self._gateways.watch(target)
@@ -98,15 +98,18 @@ class Placing:
 
     def _search(self, name: Name, claim: Claim, limits: Limits) -> Decision:
         holders = self._fleet.holders(claim.plant_id)
-        elsewhere = sorted(shard for shard in holders if shard.namespace != name.namespace)
+        elsewhere = sorted(
+            shard
+            for shard in holders
+            if shard.namespace != name.namespace and str(shard) not in claim.released
+        )
         if elsewhere:
-            who = " and ".join(f"{_local(shard)} in namespace {shard.namespace}" for shard in elsewhere)
+            who = " and ".join(map(str, elsewhere))
             return Decision(
                 plant=claim.plant,
                 shard=None,
                 reason=Reason.MOVING,
                 message=f"runs nowhere until {who} has let go of it",
-                waits_for=tuple(_local(shard) for shard in elsewhere),
             )
         shards = self._fleet.shards_of(Name(name.namespace, claim.pool))
         for number in shards:
@@ -114,7 +117,27 @@ class Placing:
             if any(not record.visited for _, record in self._fleet.members(shard)):
                 raise NotYetError(str(shard))
         loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
-        return search(claim, [_local(shard) for shard in sorted(holders)], loads, limits)
+        here = [_local(shard) for shard in sorted(holders) if shard.namespace == name.namespace]
+        return search(claim, here, loads, limits)
+
+    def _cause(self, name: Name, claim: Claim, decision: Decision, duplicate: Cause | None) -> Cause | None:
+        match decision.reason:
+            case Reason.DUPLICATE:
+                return duplicate
+            case Reason.MOVING:
+                dead = ",".join(
+                    str(_local(shard)) if shard.namespace == name.namespace else str(shard)
+                    for shard in sorted(self._fleet.holders(claim.plant_id))
+                )
+                return causes.of(
+                    decision.reason,
+                    f"{decision.message}; if that is dead for good, say so: kubectl annotate plant -n {name.namespace} "
+                    f"{name.name} --overwrite {names.RELEASE_ANNOTATION}={dead}",
+                )
+            case Reason.TOO_LARGE:
+                return causes.of(decision.reason, decision.message)
+            case _:
+                return None
 
     def _runs(self, name: Name, plant_id: str) -> bool:
         record = self._fleet.plants.get(name)
@@ -129,13 +152,3 @@ def _local(shard: Shard) -> ShardId:
 
 def _full(namespace: str, shard: ShardId) -> Shard:
     return Shard(namespace, shard.pool, shard.number)
-
-
-def _cause(decision: Decision, duplicate: Cause | None) -> Cause | None:
-    match decision.reason:
-        case Reason.DUPLICATE:
-            return duplicate
-        case Reason.MOVING | Reason.TOO_LARGE:
-            return causes.of(decision.reason, decision.message)
-        case _:
-            return None

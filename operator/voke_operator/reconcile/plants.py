@@ -19,6 +19,7 @@ from voke_api.problems import Problem, Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
 from voke_operator import names
+from voke_operator.credentials.ids import parse_words
 from voke_operator.credentials.secret import Secret
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, POOLS, PROFILES
@@ -129,7 +130,7 @@ class PlantReconciler:
             weight=record.weight,
             unusable=None if usable else record.note or "it waits for its credentials",
             duplicate=None if duplicate is None else duplicate.message,
-            released=plant.metadata.annotations.get(names.RELEASE_ANNOTATION),
+            released=parse_words(plant.metadata.annotations.get(names.RELEASE_ANNOTATION)),
         )
         try:
             limits = None if one.pool is None else limits_of(one.pool.spec)

@@ -13,7 +13,7 @@ from typing import Final
 from voke_api.problems import Problem, Severity, dotted
 from voke_api.resources.common import listed
 from voke_api.resources.observed import ConditionStatus
-from voke_operator.credentials.registration import registered
+from voke_operator.credentials.registration import how_to_register, registered
 from voke_operator.names import REGISTERED_ANNOTATION
 from voke_operator.status.devices import devices
 from voke_operator.status.facts import Cause, Finding, PlantFacts
@@ -127,7 +127,9 @@ def _registered(facts: PlantFacts) -> Finding:
     if facts.credentials.registered is not None:
         return replace(facts.credentials.registered, generation=facts.generation)
     annotations = facts.plant.metadata.annotations if facts.plant is not None else {}
-    said = registered(facts.name, facts.credentials.in_use, annotations.get(REGISTERED_ANNOTATION))
+    said = registered(
+        facts.namespace, facts.name, facts.credentials.in_use, annotations.get(REGISTERED_ANNOTATION)
+    )
     reason = known(said.reason)
     message = said.message or (reason.meaning if reason is not None else "")
     return Finding(
@@ -241,10 +243,8 @@ def _cloud(facts: PlantFacts) -> Finding:
         reason = Reason.UPLINK_TROUBLE if word else Reason.CONNECTING
         message = f"{word}: {message}" if word else message
     if reason is Reason.LOGIN_REFUSED and _registered(facts).status != "True":
-        message += (
-            "; nobody has confirmed that its keys are registered. See what to register: "
-            f"{_show_credentials(facts)}"
-        )
+        what = how_to_register(facts.namespace, facts.name, facts.credentials.in_use)
+        message += f"; nobody has confirmed that its keys are registered: {what}"
     if facts.outage:
         message += f"; so it is with all plants of pool {_pool(facts)}"
     return _finding("False", reason, message, generation, hold=facts.outage and reason in OUTAGE_REASONS)
@@ -292,10 +292,6 @@ def _report(facts: PlantFacts) -> PlantReport | None:
     if report is None or plant is None or report.plant_id in {"", plant.spec.plant_id}:
         return report
     return None
-
-
-def _show_credentials(facts: PlantFacts) -> str:
-    return f"kubectl voke credentials {facts.name} -n {facts.namespace}"
 
 
 def _is_suspended(facts: PlantFacts) -> bool:

@@ -80,7 +80,7 @@ class Reason(StrEnum):
             "A Secret that is referred to does not carry the label that allows it: whoever may write Plants must not "
             "be able to aim at any Secret."
         ),
-        "Label it: `kubectl label secret NAME voke.lovinka.com/allow=true`.",
+        "Label it: `kubectl label secret -n NAMESPACE NAME voke.lovinka.com/allow=true`.",
     )
     SECRET_INVALID = (
         "SecretInvalid",
@@ -137,7 +137,7 @@ class Reason(StrEnum):
         "Moving",
         GATEWAY_READY,
         "The plant leaves one gateway and starts on another when the first has let go of it.",
-        "Wait. If the old gateway is dead for good: `kubectl voke release PLANT --force`.",
+        "Wait. If the old gateway is dead for good, say so with the command in the message.",
     )
     UNPLACED = (
         "Unplaced",
@@ -204,7 +204,7 @@ class Reason(StrEnum):
         "LoginRefused",
         CLOUD_CONNECTED,
         "Voke's broker does not let the plant in.",
-        "Register its key at Voke: `kubectl voke credentials PLANT` shows what to register.",
+        "Register its keys at Voke: they are in the Secret `voke-plant-NAME`, and the message names the files.",
     )
     BROKER_UNREACHABLE = (
         "BrokerUnreachable",
@@ -287,8 +287,8 @@ class Reason(StrEnum):
             "throws away, so data may be lost although everything else looks well."
         ),
         (
-            "Register what `kubectl voke credentials PLANT` shows, then say so: "
-            "`kubectl voke credentials PLANT --registered`."
+            "Register the files that the message names, from the Secret `voke-plant-NAME`, then say so with the command "
+            "in the message: it sets the annotation `voke.lovinka.com/registered`."
         ),
     )
     POINTS_REFUSED = (

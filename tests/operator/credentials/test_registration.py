@@ -17,17 +17,18 @@ BROUGHT = CredentialInUse(name="password", source="Secret", key_id="login")
 
 
 def test_nobody_has_said_anything_yet() -> None:
-    verdict = registered("roof", [HMAC, MTLS], None)
+    verdict = registered("energy", "roof", [HMAC, MTLS], None)
     assert (verdict.status, verdict.reason) == ("Unknown", "NotConfirmed")
     assert verdict.message == (
-        "nobody has said that Voke knows hmac aaaa, mtls 1f: kubectl voke credentials roof shows what to register "
-        "there; then kubectl voke credentials roof --registered"
+        "nobody has said that Voke knows hmac aaaa, mtls 1f: register at Voke what Secret voke-plant-roof holds "
+        "(hmac.key, tls.crt, ca.crt), then say so: kubectl annotate plant -n energy roof --overwrite "
+        "voke.lovinka.com/registered=hmac=aaaa,mtls=1f"
     )
 
 
 def test_a_person_has_confirmed_all() -> None:
     assert confirmation([HMAC, MTLS, BROUGHT]) == "hmac=aaaa,mtls=1f"
-    verdict = registered("roof", [HMAC, MTLS, BROUGHT], confirmation([MTLS, HMAC]))
+    verdict = registered("energy", "roof", [HMAC, MTLS, BROUGHT], confirmation([MTLS, HMAC]))
     assert (verdict.status, verdict.reason) == ("True", "Confirmed")
 
 
@@ -36,25 +37,25 @@ def test_a_new_key_has_to_be_confirmed_again() -> None:
         (HMAC.model_copy(update={"key_id": "cccc"}), "hmac cccc"),
         (JWT.model_copy(update={"key_id": "dddd"}), "jwt dddd"),
     ):
-        verdict = registered("roof", [new], confirmation([HMAC, JWT]))
+        verdict = registered("energy", "roof", [new], confirmation([HMAC, JWT]))
         assert (verdict.status, verdict.reason) == ("Unknown", "KeysChanged")
         assert name in verdict.message
 
 
 def test_a_renewed_certificate_is_still_known() -> None:
     renewed = MTLS.model_copy(update={"key_id": "2f"})
-    assert registered("roof", [HMAC, renewed], confirmation([HMAC, MTLS])).status == "True"
-    assert registered("roof", [HMAC, renewed], confirmation([HMAC])).status == "Unknown"
+    assert registered("energy", "roof", [HMAC, renewed], confirmation([HMAC, MTLS])).status == "True"
+    assert registered("energy", "roof", [HMAC, renewed], confirmation([HMAC])).status == "Unknown"
 
 
 def test_what_a_person_brought_is_known() -> None:
-    verdict = registered("roof", [BROUGHT], None)
+    verdict = registered("energy", "roof", [BROUGHT], None)
     assert (verdict.status, verdict.reason) == ("True", "FromSecrets")
 
 
 def test_nonsense_in_the_annotation_confirms_nothing() -> None:
     for nonsense in ("yes", "hmac", "hmac=", "=aaaa", "  ,,", "hmac=aaaa1"):
-        assert registered("roof", [HMAC], nonsense).status == "Unknown"
+        assert registered("energy", "roof", [HMAC], nonsense).status == "Unknown"
 
 
 def test_the_files_for_voke_hold_no_private_key() -> None:

@@ -86,7 +86,7 @@ class Cluster:
     answers: dict[ShardId, GatewayStatus] = field(default_factory=dict)
     """Of gateways, as they were last asked."""
     recorded: dict[str, ShardId] = field(default_factory=dict)
-    released: dict[str, str] = field(default_factory=dict)
+    released: dict[str, list[str]] = field(default_factory=dict)
     defaults: Defaults = DEFAULTS
     writes: int = 0
 

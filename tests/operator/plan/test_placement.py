@@ -118,9 +118,9 @@ def test_it_starts_elsewhere_when_its_gateway_has_been_seen_without_it() -> None
 
 def test_a_person_can_say_that_a_gateway_is_dead_for_a_plant() -> None:
     there = seen(FIRST, leaving=(left("a"),))
-    dead = claim("a", "other", released=str(FIRST))
+    dead = claim("a", "other", released=[str(FIRST)])
     assert place([dead], LIMITS, [there]).decisions["a"].shard == ELSEWHERE
-    another = claim("a", "other", released=str(SECOND))
+    another = claim("a", "other", released=[str(SECOND)])
     assert place([another], LIMITS, [there]).decisions["a"].shard is None
 
 

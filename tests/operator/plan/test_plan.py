@@ -143,7 +143,7 @@ def test_an_operator_that_forgot_everything_still_waits_for_the_old_gateway(clus
         cluster.make(planned.steps)
     (waiting,) = (each.decision for each in planned.plants if each.decision.plant == "c")
     assert waiting.waits_for == (SECOND,)
-    cluster.released["c"] = str(SECOND)
+    cluster.released["c"] = [str(SECOND)]
     planned = cluster.plan()
     assert {step.ref.name for step in planned.steps if step.action is Action.CREATE} == {
         "voke-bundle-other-0"

@@ -270,8 +270,9 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "True",
         "NotConfirmed",
         (
-            "nobody has said that Voke knows hmac 1f3a5c7e9b2d4f60, mtls 5c0ffee1: kubectl voke credentials brno-roof-3 "
-            "shows what to register there; then kubectl voke credentials brno-roof-3 --registered"
+            "nobody has said that Voke knows hmac 1f3a5c7e9b2d4f60, mtls 5c0ffee1: register at Voke what Secret "
+            "voke-plant-brno-roof-3 holds (hmac.key, tls.crt, ca.crt), then say so: kubectl annotate plant -n energy "
+            "brno-roof-3 --overwrite voke.lovinka.com/registered=hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
         ),
     ),
     # -- a place to run
@@ -303,15 +304,15 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         placed(
             causes.of(
                 "Moving",
-                "runs nowhere until voke-gw-old-2 has let go of it; if that gateway is dead for good, say so with "
-                "kubectl voke release brno-roof-3 --force",
+                "runs nowhere until voke-gw-old-2 has let go of it; if that is dead for good, say so: kubectl annotate "
+                "plant -n energy brno-roof-3 --overwrite voke.lovinka.com/release=voke-gw-old-2",
             )
         ),
         "False",
         "Moving",
         (
-            "runs nowhere until voke-gw-old-2 has let go of it; if that gateway is dead for good, say so with "
-            "kubectl voke release brno-roof-3 --force"
+            "runs nowhere until voke-gw-old-2 has let go of it; if that is dead for good, say so: kubectl annotate plant "
+            "-n energy brno-roof-3 --overwrite voke.lovinka.com/release=voke-gw-old-2"
         ),
     ),
     # -- the gateway
@@ -407,8 +408,10 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "False",
         "LoginRefused",
         (
-            "the broker refuses the login (0x87, Not authorized); nobody has confirmed that its keys are registered. See "
-            "what to register: kubectl voke credentials brno-roof-3 -n energy"
+            "the broker refuses the login (0x87, Not authorized); nobody has confirmed that its keys are registered: "
+            "register at Voke what Secret voke-plant-brno-roof-3 holds (hmac.key, tls.crt, ca.crt), then say so: kubectl "
+            "annotate plant -n energy brno-roof-3 --overwrite "
+            "voke.lovinka.com/registered=hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
         ),
     ),
     "broker unreachable": (
@@ -624,8 +627,11 @@ def test_every_word_of_the_credentials_is_documented() -> None:
     confirmed = "hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
     words = {
         *CredentialReason,
-        *(registered("a", IN_USE, said).reason for said in (None, confirmed, "hmac=0,mtls=5c0ffee1")),
-        registered("a", (), None).reason,
+        *(
+            registered("energy", "a", IN_USE, said).reason
+            for said in (None, confirmed, "hmac=0,mtls=5c0ffee1")
+        ),
+        registered("energy", "a", (), None).reason,
     }
     assert {word for word in words if known(word) is None} == set()
 
