@@ -163,7 +163,7 @@ async def over_tls(messages: int = 1500) -> float:
                 ),
                 PlantCredentials(
                     client_id=plant.plant_id,
-                    username=None,
+                    username=plant.plant_id,
                     hmac_key=KEY,
                     tls_certificate=voke.certificates[0].encode(),
                     tls_key=voke.site.client_key_pem.encode(),

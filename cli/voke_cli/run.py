@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from voke_cli.plan_bundle import Outcome, command
@@ -19,8 +18,6 @@ from voke_cli.watch import look
 BUNDLE = ".bundle"
 """Where in the state directory the gateway finds its work; there while it runs."""
 STDIN = Path("-")
-
-log = structlog.get_logger()
 
 
 class LogFormat(StrEnum):
@@ -62,6 +59,8 @@ def run(
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
     """
+    import structlog
+
     import voke_gateway  # noqa: F401 - first of all: it imports structlog without rich
     from voke_api.logs import configure
     from voke_cli.replan import Replanner
@@ -84,7 +83,9 @@ def run(
                 configure(log_format.value)
                 claims = EndpointClaims("voke run")
                 if claims.trouble:
-                    log.error("other programs on this machine may use the same PLCs", problem=claims.trouble)
+                    structlog.get_logger().error(
+                        "other programs on this machine may use the same PLCs", problem=claims.trouble
+                    )
                 options = Options(
                     name=socket.gethostname(),
                     bundle=bundle,

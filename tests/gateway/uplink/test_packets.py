@@ -16,7 +16,7 @@ codes = st.sampled_from(sorted(PUBACK_CODES))
 def as_paho_writes_it(topic: bytes, packet_id: int, payload: bytes, *, retain: bool) -> bytes:
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client._sock = object()  # type: ignore[assignment] # it only asks whether there is one
-    client._packet_queue = lambda _command, packet, *_: frames.append(bytes(packet))  # type: ignore[assignment,method-assign,return-value]
+    client._packet_queue = lambda _command, packet, *_: frames.append(bytes(packet))  # type: ignore[assignment,method-assign]
     frames: list[bytes] = []
     client._send_publish(packet_id, topic, payload, 1, retain)
     client._sock = None
