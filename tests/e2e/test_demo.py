@@ -135,7 +135,7 @@ def test_a_duration_that_is_none_is_wrong_usage() -> None:
 
 
 class Saboteur:
-    """A view that, once a plant was verified, makes Voke forget the plant's key."""
+    """A view that, once a plant was verified, makes Voke forget the plant's key, and ends when that was noticed."""
 
     def __init__(self) -> None:
         self.done = False
@@ -156,10 +156,12 @@ class Saboteur:
         if not self.done and demo.voke.counters.total_accepted(kind="telemetry"):
             self.done = True
             demo.voke.rotate_hmac(demo.stages[0].plant_id, "another-secret-of-32-characters!")
+        if demo.voke.counters.total_refused(kind="telemetry"):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 async def test_a_message_that_the_judge_refuses_fails_the_demo(tmp_path: Path) -> None:
-    summary = await perform(tmp_path, 5.0, Saboteur())
+    summary = await perform(tmp_path, 60.0, Saboteur())
     assert summary["snapshots_verified"]
     assert summary["snapshots_refused"]
     assert not went_well(summary)

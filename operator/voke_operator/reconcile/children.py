@@ -13,7 +13,7 @@ import structlog
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
-from voke_operator.kube.objects import Metadata, Objects, metadata_of
+from voke_operator.kube.objects import Metadata, Objects
 from voke_operator.kube.resources import (
     DISRUPTION_BUDGETS,
     NETWORK_POLICIES,
@@ -21,7 +21,7 @@ from voke_operator.kube.resources import (
     STATEFUL_SETS,
     Resource,
 )
-from voke_operator.plan.difference import differing
+from voke_operator.plan.difference import Conflict, Observed, apply_steps, ref_of
 
 _BY_KIND: Final = {
     resource.kind: resource for resource in (STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
@@ -51,21 +51,21 @@ class Children:
             ConflictError, KubeError: try again.
         """
         resource, metadata = _BY_KIND[wanted["kind"]], wanted["metadata"]
-        known = self._objects.get(resource, metadata["namespace"], metadata["name"])
-        if known is None:
-            await self._create(resource, wanted)
-            return
-        _ours(resource, known)
         hash_ = metadata["annotations"][names.HASH_ANNOTATION]
-        if self._right.get(known.uid) == (hash_, known.generation):
+        known = self._objects.get(resource, metadata["namespace"], metadata["name"])
+        if known is not None and self._right.get(known.uid) == (hash_, known.generation):
             return
-        live = await self._client.get(resource, known.namespace, known.name)
-        if known.annotations.get(names.HASH_ANNOTATION) == hash_ and not any(differing(live, wanted)):
-            self._note(live, hash_)
-            return
-        log.info("object mended", kind=resource.kind, name=known.name, namespace=known.namespace)
-        body = {**wanted, "metadata": {**metadata, "resourceVersion": live["metadata"]["resourceVersion"]}}
-        self._note(await self._write(resource, body), hash_)
+        live = None if known is None else await self._live(resource, known)
+        observed = {} if live is None else {ref_of(wanted): _observed(wanted, live)}
+        step = next(apply_steps([wanted], observed), None)
+        if isinstance(step, Conflict):
+            raise NotOursError(step.message)
+        if step is not None:
+            where = {"kind": resource.kind, "name": metadata["name"], "namespace": metadata["namespace"]}
+            log.info("object written", reason=step.reason, **where)
+            live = await self._write(resource, wanted, live)
+        assert live is not None
+        self._right[live["metadata"]["uid"]] = hash_, live["metadata"].get("generation", 0)
 
     async def remove(self, resource: Resource, namespace: str, name: str) -> bool:
         """Delete an object of ours. Whether there was one.
@@ -86,30 +86,40 @@ class Children:
         self._right.pop(known.uid, None)
         return True
 
-    async def _create(self, resource: Resource, wanted: Object) -> None:
-        metadata = wanted["metadata"]
+    async def _live(self, resource: Resource, known: Metadata) -> Object | None:
         try:
-            made = await self._client.create(resource, wanted)
-        except AlreadyExistsError:
-            there = await self._client.get_metadata(resource, metadata["namespace"], metadata["name"])
-            _ours(resource, metadata_of(there))
-            raise ConflictError(f"{resource.kind} {metadata['name']} was made meanwhile") from None
-        log.info("object made", kind=resource.kind, name=metadata["name"], namespace=metadata["namespace"])
-        self._objects.written(resource, made)
-        self._note(made, metadata["annotations"][names.HASH_ANNOTATION])
+            return await self._client.get(resource, known.namespace, known.name)
+        except NotFoundError:
+            self._objects.drop(resource, known)
+            return None
 
-    async def _write(self, resource: Resource, body: Object) -> Object:
-        written = await self._client.apply(resource, body)
+    async def _write(self, resource: Resource, wanted: Object, live: Object | None) -> Object:
+        metadata = wanted["metadata"]
+        if live is None:
+            try:
+                written = await self._client.create(resource, wanted)
+            except AlreadyExistsError:
+                there = await self._client.get(resource, metadata["namespace"], metadata["name"])
+                for step in apply_steps([wanted], {ref_of(wanted): _observed(wanted, there)}):
+                    if isinstance(step, Conflict):
+                        raise NotOursError(step.message) from None
+                raise ConflictError(f"{resource.kind} {metadata['name']} was made meanwhile") from None
+        else:
+            version = live["metadata"]["resourceVersion"]
+            written = await self._client.apply(
+                resource, {**wanted, "metadata": {**metadata, "resourceVersion": version}}
+            )
         self._objects.written(resource, written)
         return written
 
-    def _note(self, live: Object, hash_: str) -> None:
-        self._right[live["metadata"]["uid"]] = hash_, live["metadata"].get("generation", 0)
 
-
-def _ours(resource: Resource, known: Metadata) -> None:
-    if known.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
-        raise NotOursError(
-            f"{resource.kind} {known.name} in namespace {known.namespace} was not made by the operator and is not "
-            "touched; remove or rename it"
-        )
+def _observed(wanted: Object, live: Object) -> Observed:
+    metadata = live["metadata"]
+    return Observed(
+        ref=ref_of(wanted),
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        content=live,
+    )

@@ -42,7 +42,9 @@ class PlantRecord:
 
     references: References = field(default_factory=References)
     visited: bool = False
-    """It was reconciled since the operator started; before, ``packed`` may be out of date."""
+    """It was reconciled since its bundle was read; before, ``packed`` may be out of date."""
+    doubtful: bool = False
+    """Somebody else has written its bundle: what is known of it is read anew."""
     problems: tuple[Problem, ...] = ()
     """Of its newest version."""
     credentials: CredentialFacts = field(default_factory=CredentialFacts)

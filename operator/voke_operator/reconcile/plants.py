@@ -105,6 +105,9 @@ class PlantReconciler:
 
     async def _bring_in_order(self, name: Name, record: PlantRecord, plant: Plant) -> float | None:
         """Seconds after which to look again; None: nothing could be decided yet."""
+        if record.doubtful:
+            plant = (await self._statuses.read(self._statuses.seen(plant))).plant
+            record.doubtful = False
         one, secrets = await self._judge(name, plant)
         duplicate = self._placing.duplicate_of(name, plant.spec.plant_id)
         own = tuple(

@@ -188,8 +188,12 @@ class ShardReconciler:
             return
         if document["metadata"]["resourceVersion"] == record.secret_version:
             return
+        log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
         record.secret_version = document["metadata"]["resourceVersion"]
         record.files = read_files(document)
+        for member, plant in self._fleet.members(shard):
+            plant.visited, plant.doubtful = False, True
+            self._add(Key(Kind.PLANT, *member), fresh=True)
         with suppress(BundleUnreadableError):
             record.generation = max(record.generation, contents(record.files).generation)
 
