@@ -33,6 +33,12 @@ log = structlog.get_logger(__name__)
 class NotOursError(Exception):
     """An object of the name that we need was not made by us; it is not touched. The message says what to do."""
 
+    def __init__(self, resource: Resource, namespace: str, name: str) -> None:
+        super().__init__(
+            f"{resource.kind} {name} in namespace {namespace} was not made by the operator and is not touched; if it "
+            f"is not needed: kubectl delete {resource.kind.lower()} -n {namespace} {name}"
+        )
+
 
 class Children:
     """The StatefulSets, Services, budgets and policies of the fleet."""
@@ -109,7 +115,4 @@ class Children:
 
 def _ours(resource: Resource, known: Metadata) -> None:
     if known.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
-        raise NotOursError(
-            f"{resource.kind} {known.name} in namespace {known.namespace} was not made by the operator and is not "
-            "touched; remove or rename it"
-        )
+        raise NotOursError(resource, known.namespace, known.name)
