@@ -132,7 +132,7 @@ class Installation:
                         found = await self.plant(name)
                         if holds(found):
                             return found
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.25)
         except TimeoutError:
             raise AssertionError(
                 f"not within {within} s: {json.dumps(found.get('status'), indent=1)}"
@@ -171,12 +171,14 @@ class Installation:
                     return await self.keys(plant)
                 await asyncio.sleep(0.1)
 
-    async def register(self, voke: LocalVoke, plant: str) -> None:
-        """What a person does at Voke, for an mTLS plant with generated keys."""
+    async def register(self, voke: LocalVoke, plant: str, *, hmac_key: str | None = None) -> None:
+        """What a person does at Voke, for an mTLS plant with generated keys, or an HMAC key of its own."""
         keys = await self.until_keys(plant)
         plant_id = (await self.plant(plant))["spec"]["plantId"]
         crl = (await self.secret(names.FLEET_CA, self.own))["ca.crl"]
-        await voke.register_mtls(plant_id, hmac_key=keys["hmac.key"], ca_pem=keys["ca.crt"], crl_pem=crl)
+        await voke.register_mtls(
+            plant_id, hmac_key=hmac_key or keys["hmac.key"], ca_pem=keys["ca.crt"], crl_pem=crl
+        )
 
     @asynccontextmanager
     async def kubelet(self) -> AsyncIterator[Kubelet]:

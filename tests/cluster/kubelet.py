@@ -75,6 +75,11 @@ class Kubelet:
             for pod in list(kubelet.pods.values()):
                 await kubelet._stop(pod)
 
+    @property
+    def names(self) -> list[str]:
+        """Pods that run, or have run."""
+        return sorted(path.stem for path in self._directory.glob("*.log"))
+
     def log(self, pod: str) -> list[dict[str, Any]]:
         """What its gateway has logged."""
         text = (self._directory / f"{pod}.log").read_text(errors="replace")

@@ -33,6 +33,12 @@ log = structlog.get_logger(__name__)
 class NotOursError(Exception):
     """An object of the name that we need was not made by us; it is not touched. The message says what to do."""
 
+    def __init__(self, resource: Resource, namespace: str, name: str) -> None:
+        super().__init__(
+            f"{resource.kind} {name} in namespace {namespace} was not made by the operator and is not touched; if it "
+            f"is not needed: kubectl delete {resource.kind.lower()} -n {namespace} {name}"
+        )
+
 
 class Children:
     """The StatefulSets, Services, budgets and policies of the fleet."""
@@ -59,7 +65,7 @@ class Children:
         observed = {} if live is None else {ref_of(wanted): _observed(wanted, live)}
         step = next(apply_steps([wanted], observed), None)
         if isinstance(step, Conflict):
-            raise NotOursError(step.message)
+            raise NotOursError(resource, metadata["namespace"], metadata["name"])
         if step is not None:
             where = {"kind": resource.kind, "name": metadata["name"], "namespace": metadata["namespace"]}
             log.info("object written", reason=step.reason, **where)
@@ -100,9 +106,8 @@ class Children:
                 written = await self._client.create(resource, wanted)
             except AlreadyExistsError:
                 there = await self._client.get(resource, metadata["namespace"], metadata["name"])
-                for step in apply_steps([wanted], {ref_of(wanted): _observed(wanted, there)}):
-                    if isinstance(step, Conflict):
-                        raise NotOursError(step.message) from None
+                if not _observed(wanted, there).ours:
+                    raise NotOursError(resource, metadata["namespace"], metadata["name"]) from None
                 raise ConflictError(f"{resource.kind} {metadata['name']} was made meanwhile") from None
         else:
             version = live["metadata"]["resourceVersion"]

@@ -88,7 +88,7 @@ class ShardRecord:
     load: Load | None = None
     """Of ``plants``; None: to be added up."""
     trouble: str = ""
-    """Why its bundle could not be written as it should be, for people."""
+    """Why its objects could not be made, for people."""
 
 
 class Fleet:
@@ -97,6 +97,8 @@ class Fleet:
     def __init__(self) -> None:
         self.plants: dict[Name, PlantRecord] = {}
         self.shards: dict[Shard, ShardRecord] = {}
+        self.troubles: dict[Name, str] = {}
+        """By pool: why what belongs to it beside its shards could not be made, for people."""
         self._users: dict[tuple[str, str, str], set[Name]] = {}
         """Plants by what they depend on: kind, namespace, name."""
         self._holders: dict[str, set[Shard]] = {}
@@ -133,6 +135,8 @@ class Fleet:
         """Put a Plant onto a shard, or take it off; returns the one that it was on, if that is another."""
         record = self.plant(name)
         before, record.shard = record.shard, shard
+        if before != shard:
+            record.written, record.full = None, None
         if before is not None and (before != shard or self.shard(before).plants.get(name.name) != plant_id):
             self._drop(before, name.name)
         if shard is not None:

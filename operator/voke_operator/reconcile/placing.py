@@ -59,12 +59,14 @@ class Placing:
         record = self._fleet.plant(name)
         here = record.shard
         listed = [_local(here)] if here is not None and self._runs(name, claim.plant_id) else []
-        decision = stay(claim, listed, limits)
+        decision, changed = stay(claim, listed, limits), set[Shard | None]()
         if decision is None:
             assert limits is not None
+            self._require_visited(Name(name.namespace, claim.pool))
+            changed.add(self._fleet.assign(name, None))  # so that it is waited for where it ran
             decision = self._search(name, claim, limits)
         target = None if decision.shard is None else _full(name.namespace, decision.shard)
-        before = self._fleet.assign(name, target, claim.plant_id)
+        changed |= {self._fleet.assign(name, target, claim.plant_id), target}
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
@@ -72,7 +74,7 @@ class Placing:
         )
         if target is not None:
             self._gateways.watch(target)
-        return {shard for shard in (before, target) if shard is not None}
+        return {shard for shard in changed if shard is not None}
 
     def settle_leaving(self, shard: Shard) -> None:
         """Forget about plants that the shard's gateway has let go of."""
@@ -96,6 +98,12 @@ class Placing:
             or self._objects.get(PODS, shard.namespace, pod) is not None
         )
 
+    def _require_visited(self, pool: Name) -> None:
+        for number in self._fleet.shards_of(pool):
+            shard = Shard(pool.namespace, pool.name, number)
+            if any(not record.visited for _, record in self._fleet.members(shard)):
+                raise NotYetError(str(shard))
+
     def _search(self, name: Name, claim: Claim, limits: Limits) -> Decision:
         holders = self._fleet.holders(claim.plant_id)
         elsewhere = sorted(
@@ -112,10 +120,6 @@ class Placing:
                 message=f"runs nowhere until {who} has let go of it",
             )
         shards = self._fleet.shards_of(Name(name.namespace, claim.pool))
-        for number in shards:
-            shard = Shard(name.namespace, claim.pool, number)
-            if any(not record.visited for _, record in self._fleet.members(shard)):
-                raise NotYetError(str(shard))
         loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
         here = [_local(shard) for shard in sorted(holders) if shard.namespace == name.namespace]
         return search(claim, here, loads, limits)

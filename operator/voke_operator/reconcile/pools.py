@@ -44,6 +44,7 @@ class PoolReconciler:
         """
         name = Name(key.namespace, key.name)
         self._report(key)
+        self._fleet.troubles.pop(name, None)
         if not self._fleet.shards_of(name):
             called = names.disruption_budget(name.name)
             await self._children.remove(DISRUPTION_BUDGETS, name.namespace, called)
@@ -58,5 +59,6 @@ class PoolReconciler:
                 await self._children.ensure(wanted)
         except NotOursError as error:
             log.warning("name taken", pool=name.name, namespace=name.namespace, problem=str(error))
+            self._fleet.troubles[name] = str(error)
             return 30.0
         return None

@@ -40,6 +40,8 @@ from voke_operator.status.poll import Gateways, Shard
 
 _NOT_VISITED: Final = 0.5
 """Seconds until a shard is looked at again whose plants were not all looked at yet."""
+_NAME_TAKEN: Final = 30.0
+"""Seconds until it is looked again whether a person has removed what is in the way: no watch tells of it."""
 _LET_GO: Final = 2.0
 """Seconds between two looks at whether a gateway has let go of a plant."""
 _FULL: Final = "BundleFull"
@@ -99,7 +101,15 @@ class ShardReconciler:
         if record is None:
             return None
         await self._locate(shard, record)
-        await self._see(shard, record)
+        try:
+            await self._see(shard, record)
+            return await self._bring_in_order(shard, record)
+        except NotOursError as error:
+            log.warning("name taken", shard=str(shard), problem=str(error))
+            self._say(shard, record, str(error))
+            return _NAME_TAKEN
+
+    async def _bring_in_order(self, shard: Shard, record: ShardRecord) -> float | None:
         if any(not plant.visited for _, plant in self._fleet.members(shard)):
             return _NOT_VISITED
         before = set(record.leaving)
@@ -107,17 +117,20 @@ class ShardReconciler:
         for plant_id in before - record.leaving.keys():
             for waiting in self._fleet.with_plant_id(plant_id):
                 self._add(Key(Kind.PLANT, *waiting), fresh=True)
-        try:
-            if not record.plants and not record.leaving:
-                await self._remove(shard)
-                return None
-            await self._write(shard, record)
-            await self._ensure(shard)
-        except NotOursError as error:
-            record.trouble = str(error)
-            log.warning("name taken", shard=str(shard), problem=record.trouble)
-            return 30.0
+        if not record.plants and not record.leaving:
+            await self._remove(shard)
+            return None
+        await self._write(shard, record)
+        await self._ensure(shard)
+        self._say(shard, record, "")
         return _LET_GO if record.leaving else None
+
+    def _say(self, shard: Shard, record: ShardRecord, trouble: str) -> None:
+        """Note what is in the way of the shard's objects, for the statuses of its plants."""
+        if record.trouble != trouble:
+            record.trouble = trouble
+            for name, _ in self._fleet.members(shard):
+                self._report(Key(Kind.PLANT, *name))
 
     async def read_all(self) -> None:
         """Read every bundle that there is: what the gateways run now.
@@ -170,12 +183,17 @@ class ShardReconciler:
             if known.shard is not None:  # another bundle lists it, too: only one may
                 log.warning("plant is in two bundles", plant=plant, shards=[str(known.shard), str(shard)])
                 continue
-            known.packed, known.written = packed, held.generation
             self._fleet.assign(name, shard, packed.plant_id)
+            known.packed, known.written = packed, held.generation
         self._gateways.watch(shard)
 
     async def _see(self, shard: Shard, record: ShardRecord) -> None:
-        """If the Secret is not as this process left it, read it: it will be written anew."""
+        """If the Secret is not as this process left it, read it: it will be written anew.
+
+        Raises:
+            NotOursError: somebody else's has the name.
+            KubeError: try again.
+        """
         name = names.bundle_secret(shard.pool, shard.number)
         known = self._objects.get(SECRETS, shard.namespace, name)
         version = "" if known is None else known.resource_version
@@ -186,6 +204,8 @@ class ShardReconciler:
         except NotFoundError:
             record.files, record.secret_version = {}, ""
             return
+        if document.get("type") != names.BUNDLE_SECRET_TYPE:
+            raise NotOursError(SECRETS, shard.namespace, name)
         if document["metadata"]["resourceVersion"] == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
@@ -238,7 +258,6 @@ class ShardReconciler:
         record.files, record.secret_version = bundle.files, written["metadata"]["resourceVersion"]
         record.generation = bundle.generation
         record.written_at = asyncio.get_running_loop().time()
-        record.trouble = ""
         record.leaving = {
             plant_id: left if left.since else replace(left, since=record.generation)
             for plant_id, left in record.leaving.items()

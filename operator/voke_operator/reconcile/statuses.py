@@ -24,12 +24,21 @@ from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.runtime.metrics import Fleet as FleetFigures
+from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper
 from voke_operator.status.events import EventWriter, Regarding, transition
-from voke_operator.status.facts import BundleFacts, CredentialFacts, PlantFacts, Seen, ShardFacts
+from voke_operator.status.facts import (
+    BundleFacts,
+    CredentialFacts,
+    PlacementFacts,
+    PlantFacts,
+    Seen,
+    ShardFacts,
+)
 from voke_operator.status.poll import Gateways, Shard
 from voke_operator.status.pools import Outage, PoolFacts, outage, pool_status
+from voke_operator.status.reasons import Reason
 
 BUNDLE_WITHIN: Final = 120.0
 """Seconds in which a gateway takes a bundle in, even if kubelet looks at the Secret in its own time."""
@@ -166,9 +175,7 @@ class Statuses:
             plant=self._documents.plant(name),
             problems=record.problems,
             credentials=record.credentials,
-            placement=record.placement
-            if record.full is None
-            else replace(record.placement, cause=record.full),
+            placement=self._placement(record),
             bundle=BundleFacts(
                 generation=record.written,
                 plant_generation=None if record.written is None else record.packed_generation,
@@ -177,6 +184,11 @@ class Statuses:
             seen=Seen() if shard is None else self._gateways.view(shard).of(name.name),
             outage=self.outage(pool),
         )
+
+    def _placement(self, record: PlantRecord) -> PlacementFacts:
+        trouble = "" if record.shard is None else self._fleet.shard(record.shard).trouble
+        taken = causes.of(Reason.GATEWAY_CONFLICT, trouble) if trouble else None
+        return replace(record.placement, cause=taken or record.full or record.placement.cause)
 
     def _late(self, shard: Shard | None, written: int | None) -> bool:
         """Whether its gateway had more time than it needs to take the bundle in."""
@@ -209,6 +221,9 @@ class Statuses:
             name=name.name,
             namespace=name.namespace,
             generation=document["metadata"].get("generation", 0),
+            cause=causes.of(Reason.GATEWAY_CONFLICT, self._fleet.troubles[name])
+            if name in self._fleet.troubles
+            else None,
             plants=sum(len(record.plants) for record in shards.values()),
             shards=[
                 ShardFacts(

@@ -133,6 +133,15 @@ class Reason(StrEnum):
         "The bundle of the plant's shard has no room for its newest version; the last good one runs on.",
         "Move points into DeviceProfiles (a profile is stored once), or delete Plants of that shard.",
     )
+    GATEWAY_CONFLICT = (
+        "GatewayConflict",
+        GATEWAY_READY,
+        (
+            "An object of a name that the plant's gateway needs exists, and the operator did not make it. It is never "
+            "touched."
+        ),
+        "Rename or delete what the message names, or choose another name for the pool.",
+    )
     MOVING = (
         "Moving",
         GATEWAY_READY,
