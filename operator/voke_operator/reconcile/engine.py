@@ -266,7 +266,14 @@ class Engine:
             return
         plants = set(news.plants)
         if news.gateway or news.silence:
-            plants.update(record.plants)
+            view = self.gateways.view(shard)
+            before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
+            if news.silence or record.applied < before:
+                plants.update(record.plants)
+            else:  # those that waited for it
+                plants.update(
+                    name.name for name, each in self.fleet.members(shard) if (each.written or 0) > before
+                )
         for plant in plants:
             self._report(Key(Kind.PLANT, shard.namespace, plant))
         if plants:

@@ -83,6 +83,8 @@ class ShardRecord:
     """When this process wrote it last, by the loop's clock."""
     address: str | None = None
     """Where its gateway serves HTTP."""
+    applied: int = 0
+    """Generation of the bundle that its gateway said last that it has applied."""
     pod_version: str = ""
     """``resourceVersion`` of the pod that ``address`` is from."""
     load: Load | None = None

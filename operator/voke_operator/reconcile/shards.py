@@ -234,10 +234,12 @@ class ShardReconciler:
         gateway = names.gateway(shard.pool, shard.number)
         for name, plant in members.items():
             note = bundle.full or bundle.notes.get(name.name, "")
+            before = plant.full, plant.written
             plant.full = causes.of(_FULL, f"gateway {gateway}: {note}") if note and not plant.note else None
             if plant.full is None and plant.written is None:
                 plant.written = record.generation
-            self._report(Key(Kind.PLANT, *name))
+            if before != (plant.full, plant.written):
+                self._report(Key(Kind.PLANT, *name))
 
     async def _put(self, shard: Shard, record: ShardRecord, bundle: ShardBundle) -> None:
         body = bundle_secret(_local(shard), shard.namespace, bundle.files)
