@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from bench.subject import GATEWAY, Subject
 ENOUGH = 0.999
 """Share of due polls that have to be verified at the subscriber."""
 MEGABYTE = 1e6
+_SPARE_FILES = 1500
+"""For sessions, libraries, listeners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,16 @@ def next_rung(low: int, high: int, share: float, step: int) -> int | None:
     return min(max(_round((low + high) / 2, step), low + step), high - step)
 
 
+def most_by_files(step: int) -> int:
+    """The least number of PLCs for which open files do not suffice: ``voke run`` takes two for each."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return step * (max(0, most - _SPARE_FILES) // 2 // step + 1)
+
+
 async def capacity(bench: Bench, per_plant: int, *, guess: int, target: int) -> tuple[Capacity, list[Result]]:
     """Climb to the largest N whose due polls are delivered, then confirm it over the long window."""
     ladder, step = _Ladder(bench, per_plant), per_plant * max(1, 50 // per_plant)
-    low, high, share = 0, 0, 0.0
+    low, high, share = 0, most_by_files(step), 0.0
     plcs: int | None = guess
     while plcs is not None:
         window = await ladder.holds(plcs, bench.effort.rung)

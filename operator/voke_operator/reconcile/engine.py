@@ -109,7 +109,7 @@ class Engine:
             wall_clock=wall_clock,
             clock=clock,
         )
-        placing = Placing(self.objects, documents, self.fleet, self.gateways)
+        self._placing = placing = Placing(self.objects, documents, self.fleet, self.gateways)
         children = Children(client, self.objects)
         now = lambda: datetime.fromtimestamp(wall_clock(), UTC)  # noqa: E731 - the wall clock in another form
         self._keeper = CredentialKeeper(
@@ -188,6 +188,7 @@ class Engine:
         for name in self.fleet.plants:
             self.work.add(Key(Kind.PLANT, *name))
         self._unseen = {Key(Kind.PLANT, each.namespace, each.name) for each in self.objects.all(PLANTS)}
+        self._unseen |= {Key(Kind.PLANT, *name) for name in self.fleet.plants}
         for shard in self.fleet.shards:
             self.work.add(_key(shard), after=SHARD_WINDOW)
         log.info("work begins", plants=self.objects.count(PLANTS), shards=len(self.fleet.shards))
@@ -205,10 +206,10 @@ class Engine:
 
     def _looked_at(self, key: Key) -> None:
         """Say when every plant that was there at the start has been looked at."""
-        if self._unseen:
-            self._unseen.discard(key)
-            if not self._unseen:
-                log.info("everything was looked at", plants=self.objects.count(PLANTS))
+        self._unseen.discard(key)
+        if not self._unseen and not self._placing.all_visited:
+            self._placing.all_visited = True
+            log.info("everything was looked at", plants=self.objects.count(PLANTS))
 
     def _report(self, key: Key) -> None:
         self.reports.add(key)

@@ -27,6 +27,8 @@ class Placing:
         self._documents = documents
         self._fleet = fleet
         self._gateways = gateways
+        self.all_visited = False
+        """Every plant that was there at the start has been looked at since, so that all loads are known."""
 
     def duplicate_of(self, name: Name, plant_id: str) -> Cause | None:
         """Why another Plant has this plantId and keeps it; None: nobody else does."""
@@ -99,6 +101,8 @@ class Placing:
         )
 
     def _require_visited(self, pool: Name) -> None:
+        if self.all_visited:
+            return
         for number in self._fleet.shards_of(pool):
             shard = Shard(pool.namespace, pool.name, number)
             if any(not record.visited for _, record in self._fleet.members(shard)):
