@@ -18,21 +18,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 from voke_api.resources import Plant
-from voke_operator.credentials import material
-from voke_operator.credentials.decisions import Name
-from voke_operator.credentials.given import to_generate
-from voke_operator.credentials.ledger import mint
-from voke_operator.credentials.material import Material
 
-_FILES: Final[Mapping[Name, tuple[str, ...]]] = {
-    "hmac": (material.HMAC_KEY,),
-    "jwt": (material.JWT_PRIVATE,),
-    "mtls": (material.TLS_KEY, material.ISSUER, material.TLS_CERTIFICATE),
-}
-"""What is kept of a credential, in the order of writing: the last file says that all are there."""
+if TYPE_CHECKING:  # voke run only holds the directory, and would carry what makes keys along for ever
+    from voke_operator.credentials.decisions import Name
+    from voke_operator.credentials.material import Material
+
+
+def _files() -> Mapping[Name, tuple[str, ...]]:
+    """What is kept of a credential, in the order of writing: the last file says that all are there."""
+    from voke_operator.credentials import material
+
+    return {
+        "hmac": (material.HMAC_KEY,),
+        "jwt": (material.JWT_PRIVATE,),
+        "mtls": (material.TLS_KEY, material.ISSUER, material.TLS_CERTIFICATE),
+    }
 
 
 class StateError(Exception):
@@ -98,7 +101,7 @@ class State:
     def material(self, name: str) -> Material:
         """All that was generated for the plant of that name."""
         directory = self.directory / "plants" / name
-        names = [name for files in _FILES.values() for name in files]
+        names = [name for files in _files().values() for name in files]
         return _read(directory, *(each for each in names if (directory / each).exists()))
 
     def generated(self, plant: Plant, now: datetime) -> Material:
@@ -108,11 +111,14 @@ class State:
             StateError: the directory holds material of another plant under this name, or cannot be written.
             UnusableIssuerError: the fleet CA cannot issue.
         """
+        from voke_operator.credentials.given import to_generate
+        from voke_operator.credentials.ledger import mint
+
         directory = self.directory / "plants" / plant.metadata.name
         self._claim(directory, plant)
         result: Material = {}
         for name in to_generate(plant):
-            files = _FILES[name]
+            files = _files()[name]
             if not (directory / files[-1]).exists():
                 issuer = self.fleet_ca(now) if name == "mtls" else None
                 for each in files:  # left by a first run that was interrupted, and never used
@@ -127,6 +133,8 @@ class State:
 
     def fleet_ca(self, now: datetime) -> Material:
         """The CA that issues generated client certificates; made at the first call."""
+        from voke_operator.credentials import material
+
         directory = self.directory / "fleet-ca"
         self._make(directory)
         if not (directory / material.ISSUER).exists():
