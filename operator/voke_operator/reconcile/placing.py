@@ -18,6 +18,11 @@ from voke_operator.status.poll import Gateways, Shard
 class NotYetError(Exception):
     """Not before all plants that the pool's bundles list were looked at: how full its shards are is not known."""
 
+    def __init__(self, pool: str, changed: set[Shard]) -> None:
+        super().__init__(f"not all plants of pool {pool} were looked at")
+        self.changed = changed
+        """Shards whose bundles have to change all the same."""
+
 
 class Placing:
     """Decides where plants run, and writes that into the fleet's records."""
@@ -62,9 +67,13 @@ class Placing:
         decision = stay(claim, listed, limits)
         if decision is None:
             assert limits is not None
-            decision = self._search(name, claim, limits)
+            # Off its shard first: that has to let go of it, and plants that change places must not wait for each other.
+            self._fleet.assign(name, None)
+            decision = self._search(name, claim, limits, set() if here is None else {here})
         target = None if decision.shard is None else _full(name.namespace, decision.shard)
-        before = self._fleet.assign(name, target, claim.plant_id)
+        self._fleet.assign(name, target, claim.plant_id)
+        if target != here:
+            record.written = None
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
@@ -72,7 +81,7 @@ class Placing:
         )
         if target is not None:
             self._gateways.watch(target)
-        return {shard for shard in (before, target) if shard is not None}
+        return {shard for shard in (here, target) if shard is not None}
 
     def settle_leaving(self, shard: Shard) -> None:
         """Forget about plants that the shard's gateway has let go of."""
@@ -96,7 +105,7 @@ class Placing:
             or self._objects.get(PODS, shard.namespace, pod) is not None
         )
 
-    def _search(self, name: Name, claim: Claim, limits: Limits) -> Decision:
+    def _search(self, name: Name, claim: Claim, limits: Limits, changed: set[Shard]) -> Decision:
         holders = self._fleet.holders(claim.plant_id)
         elsewhere = sorted(shard for shard in holders if shard.namespace != name.namespace)
         if elsewhere:
@@ -112,7 +121,7 @@ class Placing:
         for number in shards:
             shard = Shard(name.namespace, claim.pool, number)
             if any(not record.visited for _, record in self._fleet.members(shard)):
-                raise NotYetError(str(shard))
+                raise NotYetError(claim.pool, changed)
         loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
         return search(claim, [_local(shard) for shard in sorted(holders)], loads, limits)
 
