@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voke_api.logs import configure
+from voke_operator.kube.lease import Timing
 from voke_operator.kube.sources import Scope
 from voke_operator.plan.objects import Defaults
 from voke_operator.reconcile.engine import Settings
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host, _, port = chosen.http.rpartition(":")
     if not port.isdecimal():
         parser.error("--http is HOST:PORT, such as :8080")
+    if chosen.lease_seconds < 1:
+        parser.error("--lease-seconds is 1 at least: a Lease counts in whole seconds")
     configure(chosen.log_format)
     options = Options(
         settings=Settings(
@@ -36,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         http_host=host or "0.0.0.0",  # noqa: S104 - all interfaces, because it was asked for
         http_port=int(port),
         lease=chosen.lease,
+        timing=Timing.lasting(chosen.lease_seconds),
     )
     try:
         asyncio.run(run(options))
@@ -68,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kubeconfig", type=Path, help="how to reach the cluster from outside of it")
     parser.add_argument("--http", default=":8080", help="address of /healthz, /readyz and /metrics")
     parser.add_argument("--lease", default="voke-operator", help="name of the Lease that says who leads")
+    parser.add_argument(
+        "--lease-seconds",
+        type=float,
+        default=Timing().duration,
+        help="how long a Lease that is not renewed counts, at least 1 (default: %(default)g)",
+    )
     parser.add_argument("--log-format", choices=("logfmt", "json"), default="json")
     return parser
 

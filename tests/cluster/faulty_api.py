@@ -11,7 +11,7 @@ import contextlib
 import json
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -83,6 +83,10 @@ class FaultyApi:
     """Requests by verb and resource, whatever came of them."""
     silent: set[str] = field(default_factory=set)
     """Resources whose watches let nothing through."""
+    before: Callable[[str, str], bool] = lambda *_: True
+    """Told verb and resource of every request before it is passed on; if False, the connection breaks instead."""
+    after: Callable[[str, str], object] = lambda *_: None
+    """Told when the real server has done it, before the answer is passed on."""
     _streams: list[_Stream] = field(default_factory=list)
     _runner: web.AppRunner | None = None
     _session: aiohttp.ClientSession | None = None
@@ -100,6 +104,17 @@ class FaultyApi:
         fault = Fault(**what)
         self.faults.append(fault)
         return fault
+
+    def for_user_of(self, kubeconfig: Path) -> Path:
+        """A kubeconfig of the same user that leads here."""
+        config = yaml.safe_load(kubeconfig.read_text())
+        config["clusters"][0]["cluster"] = yaml.safe_load(self.kubeconfig.read_text())["clusters"][0][
+            "cluster"
+        ]
+        path = self.kubeconfig.with_name(f"faulty-{kubeconfig.name}")
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(config))
+        return path
 
     def watches(self, resource: str) -> int:
         """How many are open."""
@@ -140,6 +155,10 @@ class FaultyApi:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         verb, resource = _what(request)
         self.asked[verb, resource] += 1
+        assert request.transport is not None
+        if not self.before(verb, resource):
+            request.transport.abort()
+            return web.Response(status=499)
         fault = next((each for each in self.faults if each.matches(verb, resource)), None)
         if fault is not None:
             if fault.times is not None:
@@ -148,10 +167,10 @@ class FaultyApi:
             if fault.code is not None:
                 return _refusal(fault)
         response = await self._forward(request, verb, resource)
+        self.after(verb, resource)
         if fault is not None:
             await asyncio.sleep(fault.delay_answer)
-        if fault is not None and fault.lose_answer:
-            assert request.transport is not None
+        if fault is not None and fault.lose_answer and request.transport is not None:
             request.transport.abort()
         return response
 

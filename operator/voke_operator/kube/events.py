@@ -30,6 +30,8 @@ class Event:
     known: Known
     gone: bool = False
     """It was deleted; ``known`` is how it was."""
+    listed: bool = False
+    """It is there, and nothing is said of what happened: the watch was begun anew, and there was a gap before."""
 
 
 Take = Callable[[Event], None]
@@ -107,7 +109,8 @@ def _registry(configuration: Configuration, take: Take) -> kopf.OperatorRegistry
         return await _connection(configuration)
 
     async def handle(*, event: Any, param: Any = None, **_: Any) -> None:
-        take(Event(param, known_of(param, event["object"]), event["type"] == "DELETED"))
+        known = known_of(param, event["object"])
+        take(Event(param, known, gone=event["type"] == "DELETED", listed=event["type"] is None))
 
     kopf.on.login(registry=registry)(login)
     for resource in OURS:

@@ -43,6 +43,13 @@ class Timing:
     retry: float = 2.0
     """Between two renewals, and between two looks of those who wait."""
 
+    @classmethod
+    def lasting(cls, seconds: float) -> Self:
+        """As usual, but others take over after so many seconds."""
+        usual = cls()
+        scale = seconds / usual.duration
+        return cls(seconds, usual.renew_within * scale, usual.retry * scale)
+
     def __post_init__(self) -> None:
         """Refuse what would let two lead at once."""
         if not self.retry < self.renew_within < self.duration:

@@ -10,7 +10,7 @@ from typing import Final
 
 from voke_operator.kube import errors
 from voke_operator.kube.client import Client
-from voke_operator.kube.resources import ACCESS_REVIEWS, CHILDREN, OURS, Resource
+from voke_operator.kube.resources import ACCESS_REVIEWS, CHILDREN, OURS
 from voke_operator.kube.sources import Scope
 
 _AT_ONCE: Final = 20
@@ -21,12 +21,16 @@ class Right:
     """Something that the operator must be allowed to do."""
 
     verb: str
-    resource: Resource
-    subresource: str = ""
+    group: str
+    """Empty for the core group."""
+    resource: str
+    """Plural; of a subresource as ``plants/status``."""
 
 
 WATCHING: Final = tuple(
-    Right(verb, resource) for resource in (*OURS, *CHILDREN) for verb in ("get", "list", "watch")
+    Right(verb, resource.group, resource.plural)
+    for resource in (*OURS, *CHILDREN)
+    for verb in ("get", "list", "watch")
 )
 """What :class:`voke_operator.kube.sources.Sources` needs."""
 
@@ -37,7 +41,7 @@ async def preflight(client: Client, scope: Scope, rights: Iterable[Right] = WATC
     Raises:
         errors.RetryError: the API server cannot be asked now.
     """
-    return await _missing_kinds(client, scope) + await _missing_rights(client, scope, rights)
+    return await _missing_kinds(client, scope) + await missing_rights(client, scope.parts, rights)
 
 
 async def _missing_kinds(client: Client, scope: Scope) -> list[str]:
@@ -56,33 +60,33 @@ async def _missing_kinds(client: Client, scope: Scope) -> list[str]:
     return missing
 
 
-async def _missing_rights(client: Client, scope: Scope, rights: Iterable[Right]) -> list[str]:
+async def missing_rights(
+    client: Client, namespaces: Iterable[str | None], rights: Iterable[Right]
+) -> list[str]:
+    """Rules that RBAC lacks in each of ``namespaces`` (None: in the whole cluster), a line each.
+
+    Raises:
+        errors.RetryError: the API server cannot be asked now.
+    """
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def allowed(right: Right, namespace: str | None) -> bool:
-        attributes = {
-            "verb": right.verb,
-            "group": right.resource.group,
-            "version": right.resource.version,
-            "resource": right.resource.plural,
-        }
-        if right.subresource:
-            attributes["subresource"] = right.subresource
+        resource, _, subresource = right.resource.partition("/")
+        attributes = {"verb": right.verb, "group": right.group, "resource": resource}
+        if subresource:
+            attributes["subresource"] = subresource
         if namespace is not None:
             attributes["namespace"] = namespace
         body = {"metadata": {"name": ""}, "spec": {"resourceAttributes": attributes}}
         async with gate:
             return bool((await client.create(ACCESS_REVIEWS, body))["status"]["allowed"])
 
-    asked = [(right, namespace) for namespace in scope.parts for right in dict.fromkeys(rights)]
+    asked = [(right, namespace) for namespace in namespaces for right in dict.fromkeys(rights)]
     answers = await asyncio.gather(*(allowed(right, namespace) for right, namespace in asked))
     verbs: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
     for (right, namespace), yes in zip(asked, answers, strict=True):
         if not yes:
-            plural = (
-                f"{right.resource.plural}/{right.subresource}" if right.subresource else right.resource.plural
-            )
-            verbs[namespace, right.resource.group, plural].append(right.verb)
+            verbs[namespace, right.group, right.resource].append(right.verb)
     return [
         f"RBAC: the operator's service account lacks, {_where(namespace)}, the rule "
         f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: [{", ".join(dict.fromkeys(missing))}]}}'

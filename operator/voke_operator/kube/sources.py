@@ -1,7 +1,8 @@
 """Where :class:`Objects` comes from: kopf for the custom resources, watches of our own for the children, lists against gaps.
 
 kopf tells of what is there, never of what vanished while its watch was broken. So everything is listed at the
-start and every ten minutes, and what is known but not listed is gone. Nothing here ever writes.
+start, soon after kopf has begun a watch anew, and every ten minutes; what is known but not listed is gone. Nothing
+here ever writes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -29,6 +30,8 @@ RELIST: Final = 600.0
 SILENCE: Final = 150.0
 """Seconds without an event or a bookmark (there is one a minute) after which a watch is dead."""
 
+_QUIET: Final = 2.0
+"""Seconds without another object that kopf lists after which its list is taken to be over."""
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 _SHORT: Final = 1.0
@@ -70,6 +73,7 @@ class Sources:
         self._heard: dict[Resource, float] = {}
         self._restarts: Counter[str] = Counter()
         self._unlisted = {(resource, part) for resource in (*OURS, *CHILDREN) for part in scope.parts}
+        self._gaps = {(resource, part): asyncio.Event() for resource in OURS for part in scope.parts}
         self._synced = asyncio.Event()
 
     @property
@@ -103,7 +107,17 @@ class Sources:
         patience = self._patience(resource.kind, part)
         while True:
             await self._list(resource, part, patience)
-            await asyncio.sleep(self._until_next_list())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._until_next_list()):
+                    await self._gap(resource, part)
+
+    async def _gap(self, resource: Resource, part: str | None) -> None:
+        """Wait until kopf's watch has missed something, and has been begun anew since."""
+        gap = self._gaps[resource, part]
+        await gap.wait()
+        while gap.is_set():
+            gap.clear()
+            await asyncio.sleep(_QUIET)
 
     async def _follow(self, resource: Resource, part: str | None) -> None:
         clock = asyncio.get_running_loop().time
@@ -196,6 +210,10 @@ class Sources:
 
     def _take(self, event: events.Event) -> None:
         self._hear(event.resource)
+        if event.listed:
+            self._gaps[
+                event.resource, event.known.metadata.namespace if self._scope.namespaces else None
+            ].set()
         if event.gone:
             self._objects.drop(event.resource, event.known.metadata)
         else:

@@ -18,6 +18,11 @@ from voke_operator.status.poll import Gateways, Shard
 class NotYetError(Exception):
     """Not before all plants that the pool's bundles list were looked at: how full its shards are is not known."""
 
+    def __init__(self, pool: str, changed: set[Shard]) -> None:
+        super().__init__(f"not all plants of pool {pool} were looked at")
+        self.changed = changed
+        """Shards whose bundles have to change all the same."""
+
 
 class Placing:
     """Decides where plants run, and writes that into the fleet's records."""
@@ -61,14 +66,16 @@ class Placing:
         record = self._fleet.plant(name)
         here = record.shard
         listed = [_local(here)] if here is not None and self._runs(name, claim.plant_id) else []
-        decision, changed = stay(claim, listed, limits), set[Shard | None]()
+        decision = stay(claim, listed, limits)
         if decision is None:
             assert limits is not None
-            self._require_visited(Name(name.namespace, claim.pool))
-            changed.add(self._fleet.assign(name, None))  # so that it is waited for where it ran
+            # Off its shard first: that has to let go of it, and plants that change places must not wait for each other.
+            self._fleet.assign(name, None)
+            if not self._all_visited(Name(name.namespace, claim.pool)):
+                raise NotYetError(claim.pool, set() if here is None else {here})
             decision = self._search(name, claim, limits)
         target = None if decision.shard is None else _full(name.namespace, decision.shard)
-        changed |= {self._fleet.assign(name, target, claim.plant_id), target}
+        self._fleet.assign(name, target, claim.plant_id)
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
@@ -76,7 +83,7 @@ class Placing:
         )
         if target is not None:
             self._gateways.watch(target)
-        return {shard for shard in changed if shard is not None}
+        return {shard for shard in (here, target) if shard is not None}
 
     def settle_leaving(self, shard: Shard) -> None:
         """Forget about plants that the shard's gateway has let go of."""
@@ -100,13 +107,13 @@ class Placing:
             or self._objects.get(PODS, shard.namespace, pod) is not None
         )
 
-    def _require_visited(self, pool: Name) -> None:
-        if self.all_visited:
-            return
-        for number in self._fleet.shards_of(pool):
-            shard = Shard(pool.namespace, pool.name, number)
-            if any(not record.visited for _, record in self._fleet.members(shard)):
-                raise NotYetError(str(shard))
+    def _all_visited(self, pool: Name) -> bool:
+        """Whether it is known how full a pool's shards are."""
+        return self.all_visited or all(
+            record.visited
+            for number in self._fleet.shards_of(pool)
+            for _, record in self._fleet.members(Shard(pool.namespace, pool.name, number))
+        )
 
     def _search(self, name: Name, claim: Claim, limits: Limits) -> Decision:
         holders = self._fleet.holders(claim.plant_id)

@@ -7,7 +7,7 @@ one before it stays in the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from random import Random
 from typing import Final
@@ -21,15 +21,16 @@ from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.credentials.ids import parse_words
 from voke_operator.credentials.secret import Secret
+from voke_operator.kube.errors import PermanentError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PLANTS, POOLS, PROFILES
+from voke_operator.kube.resources import POOLS, PROFILES
 from voke_operator.plan.bundles import inputs_of
 from voke_operator.plan.candidates import Candidate, Surroundings, candidate
 from voke_operator.plan.objects import Defaults, pool_of
 from voke_operator.plan.packing import limits_of, weigh
 from voke_operator.plan.placement import Claim
 from voke_operator.plan.plan import sentence
-from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets, Settled, secrets_of
+from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets, secrets_of
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, References
 from voke_operator.reconcile.placing import NotYetError, Placing
@@ -92,7 +93,11 @@ class PlantReconciler:
             return None
         record = self._fleet.plant(name)
         if isinstance(found, Plant):
-            again = await self._bring_in_order(name, record, found)
+            try:
+                again = await self._bring_in_order(name, record, found)
+            except PermanentError:
+                record.visited = True  # others on its shard do not wait until a person has mended it
+                raise
         else:
             record.problems, record.note, again = found, _note(found), LOOK_AGAIN
         if again is None:
@@ -108,7 +113,7 @@ class PlantReconciler:
         if record.doubtful:
             plant = (await self._statuses.read(self._statuses.seen(plant))).plant
             record.doubtful = False
-        one, secrets = await self._judge(name, plant)
+        one, secrets, versions = await self._judge(name, plant)
         duplicate = self._placing.duplicate_of(name, plant.spec.plant_id)
         own = tuple(
             each
@@ -116,14 +121,15 @@ class PlantReconciler:
             if each not in one.given.problems or each.severity is not Severity.ERROR
         )
         errors = [each for each in own if each.severity is Severity.ERROR]
-        record.problems, again = own, LOOK_AGAIN
+        record.problems = own
+        again: float | None = LOOK_AGAIN
         usable = False
         if not errors and duplicate is None:
             settled = await self._keeper.settle(self._statuses.seen(plant), one.given, secrets)
             record.credentials = settled.facts
-            again = min(again, settled.check_after or again)
+            again = min(LOOK_AGAIN, settled.check_after or LOOK_AGAIN)
             if settled.credentials is not None:
-                self._pack(name, record, one, settled, settled.credentials)
+                self._pack(name, record, one, settled.credentials, {**versions, **settled.versions})
                 usable = True
         record.note = "" if usable else _note(own, record)
         claim = Claim(
@@ -138,17 +144,21 @@ class PlantReconciler:
         try:
             limits = None if one.pool is None else limits_of(one.pool.spec)
             changed = self._placing.place(name, claim, limits, duplicate)
-        except NotYetError:
-            return None
+        except NotYetError as error:
+            changed, again = error.changed, None
         for shard in changed:
             self._dirty(shard)
         return again
 
-    async def _judge(self, name: Name, plant: Plant) -> tuple[Candidate, dict[str, Secret]]:
-        """What the Plant comes to, with all that it refers to; and note that it does."""
+    async def _judge(self, name: Name, plant: Plant) -> tuple[Candidate, dict[str, Secret], dict[str, str]]:
+        """What the Plant comes to, with the Secrets that it refers to and the versions of all else; and note that it does.
+
+        Versions are those of what was read: another may have arrived by the time that the plant is packed.
+        """
         profiles = frozenset(device.profile for device in plant.spec.devices if device.profile is not None)
         pool_name = Name(name.namespace, plant.spec.pool)
         found = self._documents.pool(pool_name)
+        versions = {f"{POOLS.kind} {plant.spec.pool}": self._documents.version(POOLS, pool_name)}
         broken = found is None and self._objects.get(POOLS, *pool_name) is not None
         pools = {} if found is None else {plant.spec.pool: found}
         pool = None if broken else pool_of(plant.spec.pool, pools, self._defaults)
@@ -161,6 +171,9 @@ class PlantReconciler:
         if before and before != plant.spec.plant_id:
             self._others(name, before)
         secrets = await self._secrets.read(name.namespace, wanted)
+        for each in profiles:
+            version = self._documents.version(PROFILES, Name(name.namespace, each))
+            versions[f"{PROFILES.kind} {each}"] = version
         around = Surroundings(
             profiles=self._documents.profiles(name.namespace, profiles),
             pools={} if pool is None else {plant.spec.pool: pool},
@@ -168,43 +181,29 @@ class PlantReconciler:
             broken={("GatewayPool", plant.spec.pool)} if broken else frozenset(),
             searched=f"namespace {name.namespace}",
         )
-        return candidate(plant, around, now=self._now()), secrets
+        return candidate(plant, around, now=self._now()), secrets, versions
 
     def _pack(
         self,
         name: Name,
         record: PlantRecord,
         one: Candidate,
-        settled: Settled,
         credentials: PlantCredentials,
+        versions: Mapping[str, str],
     ) -> None:
-        """Make the plant's file anew, unless it was made from the very same input."""
-        references = record.references
-        inputs = self._inputs(name, references, settled)
+        """Make the plant's file anew, unless it was made from the very same input, also by another life of the operator."""
+        metadata = one.plant.metadata
+        inputs = inputs_of(uid=metadata.uid or "", generation=metadata.generation or 0, versions=versions)
         before = packed = record.packed
         if packed is None or packed.inputs != inputs:
             item = BundlePlant(plant=one.plant, pool=one.pool, credentials=credentials)
             packed = record.packed = pack_plant(item, inputs=inputs)
             if before is None or before.content != packed.content:
                 record.written, record.full = None, None
-        record.packed_generation = one.plant.metadata.generation
-        profiles = self._documents.profiles(name.namespace, references.profiles)
+        record.packed_generation = metadata.generation
+        profiles = self._documents.profiles(name.namespace, record.references.profiles)
         sizes = {each: profile_size(profile) for each, profile in profiles.items()}
         self._fleet.weigh(name, weigh(one.resolved, packed, sizes))
-
-    def _inputs(self, name: Name, references: References, settled: Settled) -> str:
-        """What the plant's file is made from, so that another life of the operator knows it again."""
-        plant = self._objects.get(PLANTS, *name)
-        versions = {
-            f"{resource.kind} {each}": self._documents.version(resource, Name(name.namespace, each))
-            for resource, needed in ((PROFILES, references.profiles), (POOLS, {references.pool}))
-            for each in needed
-        }
-        return inputs_of(
-            uid="" if plant is None else plant.uid,
-            generation=0 if plant is None else plant.generation,
-            versions=versions | dict(settled.versions),
-        )
 
     def _gone(self, name: Name) -> None:
         """The Plant is not there: take it out of its bundle. Its Secret goes with its owner, or stays as asked."""

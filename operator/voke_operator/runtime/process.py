@@ -9,9 +9,9 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
@@ -23,9 +23,10 @@ from prometheus_client import CollectorRegistry
 from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, in_cluster
 from voke_operator.kube.errors import FencedError, RetryError
 from voke_operator.kube.health import Limits, LoopLag, liveness, readiness
-from voke_operator.kube.lease import Lease
-from voke_operator.kube.preflight import preflight
+from voke_operator.kube.lease import Lease, Timing
+from voke_operator.kube.preflight import Right, missing_rights, preflight
 from voke_operator.names import LEASE
+from voke_operator.rbac import OWN_NAMESPACE, WATCHED, Rule
 from voke_operator.reconcile.engine import Engine, Settings
 from voke_operator.reconcile.queue import Depth, Kind
 from voke_operator.reconcile.queue import Result as QueueResult
@@ -56,6 +57,7 @@ class Options:
     http_port: int
     """0: a free one, which is logged."""
     lease: str = LEASE
+    timing: Timing = field(default_factory=Timing)
 
 
 async def run(options: Options) -> None:
@@ -132,7 +134,7 @@ class _Process:
             CannotStartError: CRDs or rights are missing.
         """
         settings, random = self._options.settings, SystemRandom()
-        await _preflight(client, self._options)
+        await _preflight(client, settings)
         async with (
             Lease(
                 client,
@@ -140,6 +142,7 @@ class _Process:
                 identity=self._identity,
                 random=random,
                 name=self._options.lease,
+                timing=self._options.timing,
             ) as lease,
             HttpFetch() as fetch,
         ):
@@ -201,10 +204,20 @@ class _Observer:
             self._metrics.queue_retried()
 
 
-async def _preflight(client: Client, options: Options) -> None:
+def _rights(rules: Sequence[Rule]) -> list[Right]:
+    return [
+        Right(verb, rule.group, resource)
+        for rule in rules
+        for resource in rule.resources
+        for verb in rule.verbs
+    ]
+
+
+async def _preflight(client: Client, settings: Settings) -> None:
     while True:
         try:
-            missing = await preflight(client, options.settings.scope)
+            missing = await preflight(client, settings.scope, _rights(WATCHED))
+            missing += await missing_rights(client, (settings.namespace,), _rights(OWN_NAMESPACE))
         except RetryError as error:
             log.warning("the API server does not answer, to be tried again", error=str(error))
             await asyncio.sleep(_PREFLIGHT_AGAIN)

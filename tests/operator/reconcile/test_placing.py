@@ -1,0 +1,102 @@
+"""Where plants run, worked out from the records of a fleet: nothing runs twice, and nobody waits for himself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from voke_operator import names
+from voke_operator.kube.objects import Objects, known_of
+from voke_operator.kube.resources import STATEFUL_SETS
+from voke_operator.plan.packing import Limits
+from voke_operator.plan.placement import Claim
+from voke_operator.reconcile.documents import Documents
+from voke_operator.reconcile.fleet import Fleet, Name
+from voke_operator.reconcile.placing import NotYetError, Placing
+from voke_operator.status.poll import FetchError, Gateways, Shard
+
+EAST, WEST = Shard("site", "east", 0), Shard("site", "west", 0)
+LIMITS = Limits()
+
+
+@dataclass
+class World:
+    fleet: Fleet
+    placing: Placing
+
+    def lists(self, shard: Shard, **plants: str) -> None:
+        """The bundle of a shard, as an operator reads it that has just started; its gateway cannot be asked."""
+        for plant, plant_id in plants.items():
+            self.fleet.assign(Name(shard.namespace, plant), shard, plant_id)
+
+    def place(self, plant: str, plant_id: str, pool: str) -> set[Shard]:
+        """As when a Plant is reconciled."""
+        claim = Claim(plant=plant, plant_id=plant_id, pool=pool)
+        changed = self.placing.place(Name("site", plant), claim, LIMITS, None)
+        self.fleet.plant(Name("site", plant)).visited = True
+        return changed
+
+    def shard(self, plant: str) -> Shard | None:
+        return self.fleet.plant(Name("site", plant)).shard
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async def unreachable(_url: str) -> bytes:
+        raise FetchError("nobody is there")
+
+    objects, fleet = Objects(), Fleet()
+    for shard in (EAST, WEST):
+        metadata = {
+            "namespace": shard.namespace,
+            "name": names.gateway(shard.pool, shard.number),
+            "uid": shard.pool,
+            "resourceVersion": "1",
+        }
+        objects.put(STATEFUL_SETS, known_of(STATEFUL_SETS, {"metadata": metadata}))
+    gateways = Gateways(
+        fetch=unreachable, locate=lambda _: None, changed=lambda _: None, wall_clock=lambda: 0.0
+    )
+    yield World(fleet, Placing(objects, Documents(objects), fleet, gateways))
+    await gateways.close()
+
+
+async def test_a_plant_that_changes_its_pool_runs_nowhere_until_its_gateway_has_let_go(world: World) -> None:
+    world.lists(EAST, roof="id-1")
+    assert world.place("roof", "id-1", "west") == {EAST}
+    assert world.shard("roof") is None
+    cause = world.fleet.plant(Name("site", "roof")).placement.cause
+    assert cause is not None
+    assert "runs nowhere until voke-gw-east-0 has let go of it" in cause.message
+    world.fleet.let_go(EAST, "id-1")
+    assert world.place("roof", "id-1", "west") == {WEST}
+    assert world.shard("roof") == WEST
+
+
+async def test_plants_that_were_made_anew_with_other_ids_do_not_wait_for_each_other(world: World) -> None:
+    world.lists(EAST, roof="old-1", barn="old-2", shed="id-3")
+    for plant, plant_id in (("roof", "id-1"), ("barn", "id-2")):
+        with pytest.raises(NotYetError) as error:
+            world.place(plant, plant_id, "east")
+        assert error.value.changed == {EAST}, "what it listed is dropped all the same"
+    world.place("shed", "id-3", "east")
+    for plant, plant_id in (("roof", "id-1"), ("barn", "id-2")):
+        assert world.place(plant, plant_id, "east") == {EAST}
+    assert world.fleet.shard(EAST).plants == {"roof": "id-1", "barn": "id-2", "shed": "id-3"}
+    assert world.fleet.shard(EAST).leaving.keys() == {"old-1", "old-2"}
+
+
+async def test_plants_that_change_pools_with_each_other_do_not_wait_for_each_other(world: World) -> None:
+    world.lists(EAST, roof="id-1")
+    world.lists(WEST, barn="id-2")
+    with contextlib.suppress(NotYetError):
+        world.place("roof", "id-1", "west")
+    world.place("barn", "id-2", "east")
+    world.fleet.let_go(EAST, "id-1")
+    world.fleet.let_go(WEST, "id-2")
+    world.place("roof", "id-1", "west")
+    world.place("barn", "id-2", "east")
+    assert (world.shard("roof"), world.shard("barn")) == (WEST, EAST)
