@@ -85,7 +85,9 @@ class Children:
         if known.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
             return False
         try:
-            await self._client.delete(resource, namespace, name, uid=known.uid)
+            await self._client.delete(
+                resource, namespace, name, uid=known.uid, resource_version=known.resource_version
+            )
             log.info("object removed", kind=resource.kind, name=name, namespace=namespace)
         except NotFoundError:
             self._objects.drop(resource, known)
