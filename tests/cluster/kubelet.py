@@ -80,10 +80,13 @@ class Kubelet:
         """Pods that run, or have run."""
         return sorted(path.stem for path in self._directory.glob("*.log"))
 
+    def text(self, pod: str) -> str:
+        """All that its gateway has written."""
+        return (self._directory / f"{pod}.log").read_text(errors="replace")
+
     def log(self, pod: str) -> list[dict[str, Any]]:
         """What its gateway has logged."""
-        text = (self._directory / f"{pod}.log").read_text(errors="replace")
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.text(pod).splitlines() if line.startswith("{")]
 
     async def kill(self, pod: str) -> None:
         """Its process dies, as by the OOM killer; it is started again."""

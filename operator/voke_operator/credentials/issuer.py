@@ -100,18 +100,18 @@ def _flaws(certificate: x509.Certificate, key: object, now: datetime) -> Iterato
     if now < start:
         yield f"it is not valid before {_minute(start)}"
     elif end - now < MIN_LIFE:
-        yield _ended(end)
+        yield _ended(end, now)
 
 
-def _ended(end: datetime) -> str:
-    return f"it ends on {_minute(end)}: give the operator its successor"
+def _ended(end: datetime, now: datetime) -> str:
+    return f"it {'ends' if now < end else 'ended'} on {_minute(end)}: give the operator its successor"
 
 
 def still_usable(issuer: Issuer, *, now: datetime) -> Issuer | Finding:
     """The CA, if it has not ended since it was read."""
     if issuer.not_after - now >= MIN_LIFE:
         return issuer
-    message = f"the issuing CA {issuer.name} cannot be used: {_ended(issuer.not_after)}"
+    message = f"the issuing CA {issuer.name} cannot be used: {_ended(issuer.not_after, now)}"
     return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)
 
 

@@ -12,6 +12,7 @@ import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.cluster.installation import Json, ready, secret_document, voke_docume
 from tests.cluster.scene import LONG, Scene, Story, scene, side_by_side
 from tests.support.thread import device, meter
 from voke_operator import names
+from voke_operator.credentials import material
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import POOLS, SERVICES
 from voke_sim.plc.server import ModbusServer
@@ -192,6 +194,36 @@ async def it_is_too_large_and_then_its_key_is_lost(scene: Scene) -> None:
 
     await scene.apply(pool_document(scene, "narrow", shard={"maxRequestsPerSecond": 2}))
     await scene.registered("wide")
+
+
+async def the_ca_has_expired(town: Scene) -> None:
+    """With an operator of its own, which was given a CA."""
+    plane, directory = town.here.plane, town.here.directory / "expired"
+    directory.mkdir()
+    now = datetime.now(UTC)
+    old, new = (
+        material.new_fleet_ca(at, "corporate") for at in (now - material.CA_LIFETIME - timedelta(days=2), now)
+    )
+    async with scene(plane, directory, name="expired", arguments=("--issuer-secret", "corporate-ca")) as one:
+        await asyncio.to_thread(plane.apply, issuer_document(old), namespace=one.here.own)
+        await one.apply(*voke_documents(one.voke), await one.plant("late"))
+        message = await one.said("late", "IssuerUnusable")
+        assert message.startswith(
+            "the issuing CA in the Secret corporate-ca of namespace expired-system cannot be used: it ended on "
+        )
+        await asyncio.to_thread(plane.apply, issuer_document(new), namespace=one.here.own)
+        keys = await one.here.until_keys("late", within=LONG)
+        plant_id = (await one.here.plant("late"))["spec"]["plantId"]
+        crl = material.revocation_list(new, now)
+        await one.voke.register_mtls(plant_id, hmac_key=keys["hmac.key"], ca_pem=keys["ca.crt"], crl_pem=crl)
+        await one.ready("late")
+
+
+def issuer_document(files: material.Material) -> Json:
+    """A CA as a person gives it to the operator."""
+    return secret_document(
+        "corporate-ca", {name: content.decode() for name, content in files.items()}, allowed=False
+    )
 
 
 async def keys_are_kept_for_a_plant_that_comes_back(scene: Scene) -> None:
@@ -504,6 +536,7 @@ STORIES: tuple[Story, ...] = (
     the_name_of_its_secret_is_taken,
     its_secret_is_deleted_or_edited,
     it_is_too_large_and_then_its_key_is_lost,
+    the_ca_has_expired,
     keys_are_kept_for_a_plant_that_comes_back,
     voke_does_not_know_its_keys,
     voke_is_out_of_reach_for_all,

@@ -138,7 +138,7 @@ def test_why_a_given_ca_cannot_be_used() -> None:
     assert "neither ECDSA nor RSA" in why({"tls.crt": pem(authority(odd)), "tls.key": pem(odd)})
     assert "it is not a CA" in why({**good, "tls.crt": pem(authority(key, ca=False))})
     assert "it is not valid before 2025-01-01" in why(good, START - 2 * YEAR)
-    assert "it ends on 2027-01-01 00:00 UTC: give the operator its successor" in why(good, START + 2 * YEAR)
+    assert "it ended on 2027-01-01 00:00 UTC: give the operator its successor" in why(good, START + 2 * YEAR)
 
 
 def test_a_ca_without_purposes_and_one_that_may_not_sign() -> None:

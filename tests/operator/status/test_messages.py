@@ -247,7 +247,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "False",
         "IssuerUnusable",
         (
-            "the issuing CA in the Secret voke-fleet-ca of namespace voke-system cannot be used: it ends on 2026-10-30 00:00 "
+            "the issuing CA in the Secret voke-fleet-ca of namespace voke-system cannot be used: it ended on 2026-10-30 00:00 "
             "UTC: give the operator its successor"
         ),
     ),
