@@ -144,7 +144,7 @@ async def capacity(bench: Bench, per_plant: int, *, guess: int, target: int) -> 
     while low > step and confirmed is None:
         confirmed = await ladder.holds(low, bench.effort.confirm)
         if confirmed is None:
-            low = _round(low * 0.95, step)
+            low = _round(low * 0.9, step)
     found = Capacity(low if confirmed else 0, per_plant, confirmed, tuple(ladder.rungs))
     return found, _capacity_results(found, target)
 
