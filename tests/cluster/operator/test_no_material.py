@@ -53,10 +53,8 @@ class Needles:
         ]
 
 
-async def test_no_material_is_where_people_look(
-    control_plane: ControlPlane, crds: Path, tmp_path: Path
-) -> None:
-    assert crds.is_dir()
+@pytest.mark.usefixtures("crds")
+async def test_no_material_is_where_people_look(control_plane: ControlPlane, tmp_path: Path) -> None:
     needles = Needles()
     async with scene(control_plane, tmp_path, name="material") as one:
         await one.apply(*voke_documents(one.voke))
