@@ -37,8 +37,10 @@ def object_schema(model: type[BaseModel], *, defaults: bool) -> Schema:
         "type": "object",
         "description": text(model.__doc__),
         "properties": {name: field_schema(info, defaults=defaults) for name, info in fields.items()},
-        "required": [name for name, info in fields.items() if info.is_required()],
     }
+    required = [name for name, info in fields.items() if info.is_required()]
+    if required:
+        schema["required"] = required
     extra = model.model_config.get("json_schema_extra")
     return schema | (extra if isinstance(extra, dict) else {}) | rules(model)
 
