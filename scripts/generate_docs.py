@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from voke_api.resources import common
-from voke_api.resources.common import Metadata, format_duration, parse_duration
+from voke_api.resources.common import Metadata, format_duration, is_duration
 from voke_api.resources.observed import PLANT_CONDITIONS
 from voke_api.resources.plant import Plant
 from voke_api.resources.pool import GatewayPool
@@ -131,7 +131,7 @@ def _typed(annotation: Any, metadata: list[Any]) -> tuple[str, list[str]]:  # no
         return _typed(arguments[0], [*arguments[1:], *metadata])
     flat = list(_flat(metadata))
     checks = {each.func for each in flat if isinstance(each, BeforeValidator)}
-    if parse_duration in checks:
+    if any(map(is_duration, flat)):
         return "duration", _limits(flat, format_duration)
     if checks & {common._scalar, common._text_or_scalar}:  # noqa: SLF001 - the types are told apart by them
         return ("text, number or boolean" if common._text_or_scalar in checks else "number or boolean"), []  # noqa: SLF001
@@ -210,10 +210,7 @@ def _default(info: FieldInfo) -> str:
         )
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if isinstance(value, float) and any(
-        isinstance(each, BeforeValidator) and each.func is parse_duration
-        for each in _flat(list(info.metadata))
-    ):
+    if isinstance(value, float) and any(is_duration(each) for each in _flat(list(info.metadata))):
         return f"`{format_duration(value)}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 

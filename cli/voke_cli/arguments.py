@@ -43,6 +43,6 @@ def seconds(duration: str, option: str) -> float:
     from voke_api.resources.common import parse_duration
 
     try:
-        return float(str(parse_duration(duration)))
+        return parse_duration(duration)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None

@@ -159,4 +159,4 @@ def _root(kind: Kind) -> Schema:
     if kind.status is not None:
         properties["status"] = object_schema(kind.status, defaults=False)
     schema: Schema = {"type": "object", "description": text(kind.model.__doc__), "properties": properties}
-    return schema | {"required": ["spec"] if spec.is_required() else []} | rules(kind.model)
+    return schema | ({"required": ["spec"]} if spec.is_required() else {}) | rules(kind.model)

@@ -14,12 +14,12 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, BeforeValidator, TypeAdapter, WithJsonSchema
+from pydantic import BaseModel, TypeAdapter, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from voke_api.explain import BOUNDS
-from voke_api.resources.common import DURATION, DURATION_LENGTH, KeyedBy, format_duration, parse_duration
+from voke_api.resources.common import DURATION, DURATION_LENGTH, KeyedBy, format_duration, is_duration
 from voke_api.rules import RULES
 
 Schema = dict[str, Any]
@@ -37,8 +37,10 @@ def object_schema(model: type[BaseModel], *, defaults: bool) -> Schema:
         "type": "object",
         "description": text(model.__doc__),
         "properties": {name: field_schema(info, defaults=defaults) for name, info in fields.items()},
-        "required": [name for name, info in fields.items() if info.is_required()],
     }
+    required = [name for name, info in fields.items() if info.is_required()]
+    if required:
+        schema["required"] = required
     extra = model.model_config.get("json_schema_extra")
     return schema | (extra if isinstance(extra, dict) else {}) | rules(model)
 
@@ -104,7 +106,7 @@ def _typed(annotation: Any, metadata: list[Any], *, defaults: bool) -> Schema:  
     if origin is Annotated:
         return _typed(arguments[0], [*arguments[1:], *metadata], defaults=defaults)
     flat = list(_flat(metadata))
-    if any(isinstance(each, BeforeValidator) and each.func is parse_duration for each in flat):
+    if any(map(is_duration, flat)):
         return _duration(flat)
     written = next((each.json_schema for each in flat if isinstance(each, WithJsonSchema)), None)
     if written is not None:

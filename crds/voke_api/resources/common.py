@@ -20,6 +20,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -152,14 +153,26 @@ def listed(names: Iterable[str], *, at_most: int = 10) -> str:
     return ", ".join(names[:at_most]) + (" …" if len(names) > at_most else "") if names else "none"
 
 
-def parse_duration(text: object) -> object:
-    """Seconds of a duration such as ``500ms``, ``10s``, ``5m`` or ``4h``; floats pass through unchanged."""
-    if isinstance(text, float):
-        return text
+def parse_duration(text: object) -> float:
+    """Seconds of a duration such as ``500ms``, ``10s``, ``5m`` or ``4h``.
+
+    Raises:
+        ValueError: anything else.
+    """
     match = _DURATION.fullmatch(text) if isinstance(text, str) and re.fullmatch(DURATION, text) else None
     if match is None:
         raise ValueError("a duration is an integer with a unit: 500ms, 10s, 5m or 4h")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _duration(value: object, info: ValidationInfo) -> object:
+    """Seconds are for code only; files hold text."""
+    return value if isinstance(value, float) and info.mode == "python" else parse_duration(value)
+
+
+def is_duration(annotation: object) -> bool:
+    """Whether this, found in a type's annotation, makes the type a :data:`Duration`."""
+    return isinstance(annotation, BeforeValidator) and annotation.func is _duration
 
 
 def format_duration(seconds: float) -> str:
@@ -173,7 +186,7 @@ def format_duration(seconds: float) -> str:
 
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration),
+    BeforeValidator(_duration),
     PlainSerializer(format_duration, return_type=str),
 ]
 """Seconds as a float inside, ``<integer><ms|s|m|h>`` outside."""

@@ -151,7 +151,7 @@ class Device(Ruled):
 
 
 class ReadBack(Model):
-    """How a write is confirmed."""
+    """The point is read after the write, and compared."""
 
     field: FieldName | None = None
     """Field to read instead of the one written."""
