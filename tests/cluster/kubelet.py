@@ -117,7 +117,10 @@ class Kubelet:
                 pod.restarts += 1
                 pod.process = await self._process(name, pod.address, pod.directory)
             else:
-                await self._refresh(self.pods[name], document)
+                pod = self.pods[name]
+                if document.get("status", {}).get("podIP") != pod.address:  # somebody else was quicker
+                    await self._report(name, document, pod.address)
+                await self._refresh(pod, document)
 
     async def _start(self, name: str, document: dict[str, Any]) -> None:
         volumes = document["spec"]["volumes"]

@@ -274,6 +274,6 @@ async def _running(ingest: Ingest) -> AsyncIterator[None]:
         await ingest.until_connected()
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        while not task.done():  # a disconnect that fails in the client library swallows a cancellation
+            task.cancel()
+            await asyncio.wait({task}, timeout=1.0)
