@@ -118,7 +118,7 @@ class ShardReconciler:
             for waiting in self._fleet.with_plant_id(plant_id):
                 self._add(Key(Kind.PLANT, *waiting), fresh=True)
         if not record.plants and not record.leaving:
-            await self._remove(shard)
+            await self._remove(shard, record)
             return None
         await self._write(shard, record)
         await self._ensure(shard)
@@ -310,12 +310,17 @@ class ShardReconciler:
             await self._children.ensure(wanted)
         self._add(Key(Kind.POOL, *pool_name))
 
-    async def _remove(self, shard: Shard) -> None:
+    async def _remove(self, shard: Shard, record: ShardRecord) -> None:
         """Nothing is left for it to do. Its pod goes before what it mounts."""
         gateway = names.gateway(shard.pool, shard.number)
-        await self._children.remove(STATEFUL_SETS, shard.namespace, gateway)
-        await self._children.remove(SERVICES, shard.namespace, gateway)
-        await self._children.remove(SECRETS, shard.namespace, names.bundle_secret(shard.pool, shard.number))
+        bundle = names.bundle_secret(shard.pool, shard.number)
+        for resource, name in ((STATEFUL_SETS, gateway), (SERVICES, gateway), (SECRETS, bundle)):
+            if record.plants:
+                break
+            await self._children.remove(resource, shard.namespace, name)
+        if record.plants:  # a plant was placed on it meanwhile
+            self._add(Key(Kind.SHARD, shard.namespace, shard.pool, shard.number))
+            return
         self._gateways.unwatch(shard)
         task = self._touching.pop(shard, None)
         if task is not None:
