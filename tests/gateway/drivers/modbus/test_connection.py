@@ -173,7 +173,10 @@ async def test_a_connection_that_ends_before_the_reply_is_a_fault_of_that_device
             peer.send(asked.frame(asked.right())[:9] if how == "half a frame" else b"")
             peer.hang_up()
 
-    async with ScriptedServer(script) as server, connection(server.port, unit(1), unit(2)) as plc:
+    async with (
+        ScriptedServer(script) as server,
+        connection(server.port, unit(1), unit(2), timeout=2.0) as plc,
+    ):
         for _ in range(3):
             brought = await poll(plc)
             assert brought["U2"].values == {"x": 40}
