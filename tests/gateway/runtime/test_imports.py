@@ -27,7 +27,7 @@ def test_the_gateway_loads_no_library_that_it_may_never_need_and_hides_none_from
 def test_nor_does_voke_run(tmp_path: Path) -> None:
     missing = tmp_path / "plant.yaml"  # all is imported by the time that this is noticed
     command = [sys.executable, "-X", "importtime", "-m", "voke_cli", "run", missing, "--state", tmp_path]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert result.returncode == 1
     assert "voke_gateway.runtime.serve" in imported
