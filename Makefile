@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test test-cluster lint format docs crds lock bench bench-quick clean
+.PHONY: install run test test-cluster cluster cluster-down lint format docs crds lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -22,6 +22,14 @@ test: install lint
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	$(PY) -m pytest tests/cluster $(ARGS)
+
+# A cluster on this computer to try things in, as root: docs/try.md
+cluster: install
+	scripts/install-node
+	$(PY) -m tests.cluster.by_hand up
+
+cluster-down:
+	$(PY) -m tests.cluster.by_hand down
 
 lint: install
 	.venv/bin/ruff check .

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,7 @@ def version() -> str:
     return match[1]
 
 
-def binaries() -> Path:
+def binaries(wanted: Sequence[str] = CONTROL_PLANE) -> Path:
     """The directory that holds the programs: ``KUBEBUILDER_ASSETS`` if set, else the cache.
 
     Raises:
@@ -50,7 +51,7 @@ def binaries() -> Path:
     """
     given = os.environ.get(_GIVEN)
     place = Path(given) if given else cached()
-    missing = [name for name in CONTROL_PLANE if not os.access(place / name, os.X_OK)]
+    missing = [name for name in wanted if not os.access(place / name, os.X_OK)]
     if missing:
         remedy = f"unset {_GIVEN}, or let it name" if given else "`python -m tests.cluster.binaries` makes"
         raise BinariesError(f"in {place} there is no {', '.join(missing)}; {remedy} a directory that has all")
