@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 ARGS ?=
 
-.PHONY: install run test test-cluster lint format docs crds lock bench bench-quick clean
+.PHONY: install run test test-cluster lint format docs crds chart lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -44,6 +44,9 @@ docs: install
 
 crds: install
 	$(PY) scripts/generate_crds.py
+
+chart: install
+	$(PY) -m scripts.generate_chart
 
 lock: install
 	.venv/bin/uv pip compile pyproject.toml --extra operator --extra sim --group dev --group build --generate-hashes \
