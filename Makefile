@@ -7,7 +7,7 @@ ARGS ?=
 IMAGE_BUILDER ?= docker
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
-.PHONY: install run test test-cluster cluster cluster-down image lint format docs crds lock bench bench-quick clean
+.PHONY: install run test test-cluster cluster cluster-down image lint format docs crds chart lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -63,6 +63,9 @@ docs: install
 
 crds: install
 	$(PY) scripts/generate_crds.py
+
+chart: install
+	$(PY) -m scripts.generate_chart
 
 COMPILE := .venv/bin/uv pip compile --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
     --python-version 3.11 --quiet
