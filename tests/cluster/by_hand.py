@@ -17,14 +17,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.image import ImageError
-
 from tests.cluster import binaries, cluster, image
+from tests.cluster.image import ImageError
 from tests.cluster.machine import MachineError, check_possible
-from tests.cluster.release import OWN, Release
+from tests.cluster.release import OWN, RunningRelease
 from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_sim.voke.judge import Verdict
@@ -95,13 +95,13 @@ def serve() -> None:
             address = f"https://127.0.0.1:{outside.getsockname()[1]}"
             _KUBECONFIG.touch(mode=0o600)
             _KUBECONFIG.write_text(made.plane.kubeconfig.read_text().replace(made.plane.url, address))
-            release = Release(made)
+            release = RunningRelease(made)
             release.import_images()
             release.install()
             asyncio.run(_world(release, outside))
 
 
-async def _world(release: Release, outside: socket.socket) -> None:
+async def _world(release: RunningRelease, outside: socket.socket) -> None:
     """PLCs, Voke and what people do there, until cancelled."""
     plane = release.cluster.plane
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _this_task().cancel)
@@ -112,24 +112,23 @@ async def _world(release: Release, outside: socket.socket) -> None:
             said = "verified" if verdict.reason is None else f"REFUSED: {verdict.reason}: {verdict.detail}"
             print(f"{topic} {payload.decode(errors='replace')} {said}", file=log)
 
-        async with showcase(STATE / "voke", tell=tell) as demo, asyncio.TaskGroup() as tasks:
+        admin = Client(await from_kubeconfig(plane.kubeconfig))
+        async with (
+            aclosing(admin),
+            showcase(STATE / "voke", tell=tell) as demo,
+            Registrar(demo.voke, admin, own=OWN, tell=tell).registering(),
+            await asyncio.start_server(_forward_to(plane.port), sock=outside),
+        ):
             demo.voke.ingest.on_judged = judged
-            admin = Client(await from_kubeconfig(plane.kubeconfig))
-            server = await asyncio.start_server(_forward_to(plane.port), sock=outside)
-            try:
-                tasks.create_task(Registrar(demo.voke, admin, own=OWN, tell=tell).run(), name="registrar")
-                apply = ("apply", "-n", "default", "-f")
-                await asyncio.to_thread(plane.kubectl, *apply, "-", given=ca_secret(demo.voke))
-                await asyncio.to_thread(plane.kubectl, *apply, str(EXAMPLES))
-                wait = ("wait", "plants", "--all", "-n", "default", "--for=condition=Ready", "--timeout=50s")
-                while (await asyncio.to_thread(plane.kubectl, *wait, check=False)).returncode:
-                    await asyncio.sleep(1)
-                demo.command()
-                _READY.touch()
-                await asyncio.Event().wait()
-            finally:
-                server.close()
-                await admin.aclose()
+            apply = (plane.kubectl, "apply", "-n", "default", "-f")
+            await asyncio.to_thread(*apply, "-", given=ca_secret(demo.voke))
+            await asyncio.to_thread(*apply, str(EXAMPLES))
+            wait = ("wait", "plants", "--all", "-n", "default", "--for=condition=Ready", "--timeout=50s")
+            while (await asyncio.to_thread(plane.kubectl, *wait, check=False)).returncode:
+                await asyncio.sleep(1)
+            demo.command()
+            _READY.touch()
+            await asyncio.Event().wait()
 
 
 def _this_task() -> asyncio.Task[None]:

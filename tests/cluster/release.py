@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from tests.cluster import image
-from tests.cluster.binaries import helm_binaries
+from tests.cluster.charts import CHART, run
 from tests.cluster.cluster import Cluster
 from tests.cluster.worker_node import NAME as NODE
 
-CHART: Final = Path(__file__).parents[2] / "charts" / "voke-fleet"
 OWN: Final = "voke-system"
 """The operator's namespace."""
-_WITHIN: Final = "120s"
+_WAIT: Final = ("--wait", "--timeout", "90s")
 
 Json = dict[str, Any]
 
 
-class Release:
+class RunningRelease:
     """One release of the chart. Who uses it has to be in the machine's network."""
 
     def __init__(self, cluster: Cluster, *, name: str = "voke", namespace: str = OWN) -> None:
@@ -36,32 +31,27 @@ class Release:
         for half in image.HALVES:
             self.cluster.node.import_image(image.image(half).archive)
 
-    def install(self, *, chart: Path = CHART, values: Mapping[str, Any] | None = None) -> None:
-        """``helm upgrade --install`` of this chart, which waits until the operator is ready."""
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump(_merged(image_values(), values or {}), file)
-            file.flush()
-            self.helm(
-                *("upgrade", "--install", self.name, str(chart), "--values", file.name),
-                *("--create-namespace", "--wait", "--timeout", _WITHIN),
-            )
+    def install(self, values: Mapping[str, Any] | None = None, *, chart: Path = CHART) -> None:
+        """Install or upgrade to this chart, and wait until the operator is ready."""
+        wanted = _merged(image_values(), values or {})
+        self.helm("upgrade", "--install", self.name, str(chart), "--create-namespace", *_WAIT, values=wanted)
 
-    def helm(self, *arguments: str) -> str:
+    def rollback(self) -> None:
+        """Go back to the revision before."""
+        self.helm("rollback", self.name, *_WAIT)
+
+    def uninstall(self) -> None:
+        """Take the release away, and wait until the operator is gone."""
+        self.helm("uninstall", self.name, *_WAIT)
+
+    def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
         """What Helm prints, for the release's namespace.
 
         Raises:
             AssertionError: it failed; the message is what it said.
         """
-        plane = self.cluster.plane
-        done = subprocess.run(
-            [str(helm_binaries() / "helm"), *arguments, "--namespace", self.namespace],
-            check=False,
-            text=True,
-            capture_output=True,
-            env={"KUBECONFIG": str(plane.kubeconfig), "HOME": str(plane.directory), "PATH": "/usr/bin:/bin"},
-        )
-        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        where = ("--namespace", self.namespace, "--kubeconfig", str(self.cluster.plane.kubeconfig))
+        return run("helm", *arguments, *where, values=values).stdout
 
     def deployment(self) -> Json:
         """The operator's."""

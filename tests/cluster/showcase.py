@@ -63,8 +63,18 @@ class Registrar:
         """Of each Plant, the HMAC key that Voke knows."""
         self._passwords: set[tuple[str, str]] = set()
 
-    async def run(self) -> None:
-        """Look at all Plants, again and again, until cancelled."""
+    @asynccontextmanager
+    async def registering(self) -> AsyncIterator[None]:
+        """Inside the block all Plants are looked at, again and again."""
+        task = asyncio.create_task(self._run(), name="registrar")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
         while True:
             with contextlib.suppress(KubeError):
                 for plant in (await self._admin.list(PLANTS)).items:

@@ -15,7 +15,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation
 from tests.cluster.machine import ADDRESS
 from tests.cluster.node.fleet import Fleet, fleet
-from tests.cluster.release import OWN, Release
+from tests.cluster.release import OWN, RunningRelease
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_sim.voke import LocalVoke
 
@@ -34,10 +34,10 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Cluster) -> Release:
+def release(cluster: Cluster) -> RunningRelease:
     """The operator, installed by the chart, for the whole cluster."""
     with cluster.machine.entered():
-        made = Release(cluster)
+        made = RunningRelease(cluster)
         made.import_images()
         made.install()
     return made
@@ -58,7 +58,7 @@ async def voke(_inside: None, tmp_path: Path) -> AsyncIterator[LocalVoke]:
 
 
 @pytest.fixture
-async def here(_inside: None, release: Release, tmp_path: Path) -> AsyncIterator[Installation]:
+async def here(_inside: None, release: RunningRelease, tmp_path: Path) -> AsyncIterator[Installation]:
     """The operator, and a namespace for the test, which is deleted afterwards without waiting for it."""
     plane, namespace = release.cluster.plane, f"test-{next(_numbers)}"
     plane.kubectl("create", "namespace", namespace)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.binaries import helm_binaries
 from tests.cluster.node.fleet import WITHIN, Fleet
-from tests.cluster.release import OWN, Release
+from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
 
 pytestmark = pytest.mark.timeout(400)
@@ -35,7 +35,7 @@ def private(directory: Path) -> bool:
 
 
 async def test_what_was_saved_comes_back_with_the_same_keys(
-    sites: Fleet, release: Release, tmp_path: Path
+    sites: Fleet, release: RunningRelease, tmp_path: Path
 ) -> None:
     await sites.add("brno")
     await sites.add("other")
@@ -58,7 +58,7 @@ async def test_what_was_saved_comes_back_with_the_same_keys(
     await asyncio.to_thread(follow, "Save")
     assert private(tmp_path), "there are keys in them"
 
-    await asyncio.to_thread(release.helm, "uninstall", release.name, "--wait", "--timeout", "60s")
+    await asyncio.to_thread(release.uninstall)
     gone = ("delete", "namespace", sites.namespace, OWN, f"--timeout={WITHIN:.0f}s")
     await asyncio.to_thread(plane.kubectl, *gone)
 

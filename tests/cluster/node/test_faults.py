@@ -8,13 +8,13 @@ import time
 import pytest
 
 from tests.cluster.node.fleet import Fleet
-from tests.cluster.release import OWN, Release
+from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
 
 pytestmark = pytest.mark.timeout(400)
 
 
-async def test_the_operator_is_killed_and_telemetry_goes_on(sites: Fleet, release: Release) -> None:
+async def test_the_operator_is_killed_and_telemetry_goes_on(sites: Fleet, release: RunningRelease) -> None:
     await sites.add("brno")
     async with sites.undisturbed("brno"):
         for pod in release.operator_pods():
@@ -80,7 +80,7 @@ async def test_a_gateway_is_killed_and_comes_back_with_the_same_keys(sites: Flee
 
 
 async def test_a_node_is_drained_and_uncordoned_and_everything_comes_back(
-    sites: Fleet, release: Release
+    sites: Fleet, release: RunningRelease
 ) -> None:
     await sites.add("brno")
     await sites.add("elsewhere", pool="other")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from tests.cluster.installation import Installation
 from tests.cluster.machine import ADDRESS
 from tests.cluster.node.fleet import Fleet
-from tests.cluster.release import OWN, Release
+from tests.cluster.release import OWN, RunningRelease
 from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
 from voke_operator import names
 
@@ -23,24 +23,24 @@ Json = dict[str, Any]
 
 
 async def test_the_examples_are_read_verified_and_obey_commands(
-    release: Release, here: Installation, tmp_path: Path
+    release: RunningRelease, here: Installation, tmp_path: Path
 ) -> None:
     told: list[tuple[str, str]] = []
-    async with showcase(tmp_path / "showcase", tell=lambda *said: told.append(said)) as demo:
-        registrar = Registrar(demo.voke, here.admin, own=OWN, tell=lambda *said: told.append(said))
-        registering = asyncio.create_task(registrar.run())
-        await asyncio.to_thread(
-            here.plane.kubectl, "apply", "-n", here.namespace, "-f", "-", given=ca_secret(demo.voke)
-        )
-        await asyncio.to_thread(here.plane.kubectl, "apply", "-n", here.namespace, "-f", str(EXAMPLES))
+
+    def tell(plant: str, words: str) -> None:
+        told.append((plant, words))
+
+    apply = (here.plane.kubectl, "apply", "-n", here.namespace, "-f")
+    async with (
+        showcase(tmp_path / "showcase", tell=tell) as demo,
+        Registrar(demo.voke, here.admin, own=OWN, tell=tell).registering(),
+    ):
+        await asyncio.to_thread(*apply, "-", given=ca_secret(demo.voke))
+        await asyncio.to_thread(*apply, str(EXAMPLES))
         demo.command()
         for stage in demo.stages:
-            await demo.voke.wait_for(
-                lambda plant_id=stage.plant_id: demo.voke.counters.total_accepted(
-                    plant_id=plant_id, kind="telemetry"
-                ),
-                within=120,
-            )
+            arrived = partial(demo.voke.counters.total_accepted, plant_id=stage.plant_id, kind="telemetry")
+            await demo.voke.wait_for(arrived, within=120)
             await here.until_ready(stage.name)
             async with asyncio.timeout(60):
                 while not stage.tally.completed:
@@ -51,9 +51,6 @@ async def test_the_examples_are_read_verified_and_obey_commands(
         assert header == ["NAME", "READY", "DEVICES", "GATEWAY", "REASON", "AGE"]
         assert {row[0]: row[1] for row in rows} == {stage.name: "True" for stage in demo.stages}
         assert {row[3] for row in rows} == {"voke-gw-default-0"}
-        registering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await registering
         await demo.hush()
         # Before its keys were registered, a plant's messages were somebody's whom Voke did not know.
         assert {each.reason for each in demo.voke.refused} <= {"unknown-plant", "bad-signature"}, told
@@ -111,7 +108,7 @@ async def inside(sites: Fleet, program: str) -> str:
     return said.strip()
 
 
-def test_the_operator_runs_without_root_too(release: Release) -> None:
+def test_the_operator_runs_without_root_too(release: RunningRelease) -> None:
     pods = release.cluster.plane.get("pods", "-n", OWN)["items"]
     assert pods
     for pod in pods:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.installation import secret_document
 from tests.cluster.node.fleet import Fleet, fleet
-from tests.cluster.release import Release
+from tests.cluster.release import RunningRelease
 from voke_operator import names
 
 pytestmark = pytest.mark.timeout(400)
@@ -29,12 +29,12 @@ async def beside(sites: Fleet, suffix: str) -> AsyncIterator[Fleet]:
 
 
 async def test_two_namespaces_are_served_by_an_operator_that_has_no_right_elsewhere(
-    sites: Fleet, release: Release
+    sites: Fleet, release: RunningRelease
 ) -> None:
     plane, account = sites.here.plane, release.account()
     async with beside(sites, "one") as one, beside(sites, "two") as two:
         watched = [one.namespace, two.namespace]
-        await asyncio.to_thread(release.install, values={"watch": {"namespaces": watched}})
+        await asyncio.to_thread(release.install, {"watch": {"namespaces": watched}})
         try:
             for each in (one, two):
                 await each.add("brno")
@@ -53,7 +53,7 @@ async def test_two_namespaces_are_served_by_an_operator_that_has_no_right_elsewh
 
 
 async def test_the_operators_account_may_not_write_a_secret_that_is_not_its_own(
-    sites: Fleet, release: Release
+    sites: Fleet, release: RunningRelease
 ) -> None:
     await sites.apply(secret_document("foreign", {"password": "planted"}))
     account = release.account()
