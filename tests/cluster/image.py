@@ -41,7 +41,7 @@ _BUILD_FILES: Final = (
 )
 _REQUIREMENTS: Final = ("build", *HALVES)
 _SOURCES: Final = ("crds/voke_api", "gateway/voke_gateway", "operator/voke_operator")
-_KEPT: Final = 4
+_KEPT: Final = 3
 """Archives of so many different sources stay in the cache."""
 
 _RELEASE: Final = "trixie"
@@ -237,7 +237,7 @@ def _cached() -> Path:
 
 
 def _home() -> Path:
-    return cache_directory() / "containers"
+    return cache_directory() / "podman"
 
 
 def _forget_old() -> None:
@@ -249,6 +249,7 @@ def _forget_old() -> None:
             if _stored(name):
                 podman("rmi", "--force", name)
         shutil.rmtree(place, ignore_errors=True)
+    podman("image", "prune", "--force", "--filter=until=24h")
 
 
 @contextmanager
@@ -275,14 +276,15 @@ def _environment() -> dict[str, str]:
     """Podman apart from the machine's own: runc and cgroupfs, which also work where systemd does not run."""
     home = _home()
     (home / "tmp").mkdir(parents=True, exist_ok=True)
+    run = Path("/run") / f"voke-fleet-{hashlib.sha256(bytes(home)).hexdigest()[:8]}"
     settings = {
-        "containers.conf": """\
+        "containers.conf": f"""\
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
-tmp_dir = "/run/voke-fleet-tests/libpod"
+tmp_dir = "{run}/libpod"
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 log_driver = "k8s-file"
@@ -291,7 +293,7 @@ log_driver = "k8s-file"
 [storage]
 driver = "overlay"
 graphroot = "{home}/storage"
-runroot = "/run/voke-fleet-tests/storage"
+runroot = "{run}/storage"
 """,
     }
     for name, content in settings.items():

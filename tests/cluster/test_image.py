@@ -6,14 +6,17 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster import image
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.image import HALVES, Half, podman
 from tests.support.ports import free_ports
 
@@ -75,25 +78,40 @@ def facts() -> dict[Half, dict[str, Any]]:
 
 
 @contextmanager
-def running_gateway(bundle: Path, *options: str) -> Iterator[tuple[str, str]]:
-    """Name of the container and address of its HTTP server; the root file system is read-only, /tmp is not."""
+def running(half: Half, *arguments: str, options: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """Name of the container, and address of its HTTP server."""
     (port,) = free_ports(1)
     container = podman(
         "run",
         "--detach",
         "--network=host",
         *CONFINED,
-        "--tmpfs=/tmp:rw,size=16m",
-        f"--volume={bundle}:/etc/voke/bundle:ro",
         *options,
-        image.image("gateway").name,
-        "--bundle=/etc/voke/bundle",
+        image.image(half).name,
         f"--http=127.0.0.1:{port}",
+        *arguments,
     )
     try:
         yield container, f"http://127.0.0.1:{port}"
     finally:
         podman("rm", "--force", "--time=10", container)
+
+
+@contextmanager
+def running_gateway(bundle: Path, *options: str) -> Iterator[tuple[str, str]]:
+    """As in a pod: nothing can be written to but /tmp and the outbox."""
+    bundle.chmod(0o755)
+    places = [f"--tmpfs={place}:rw,size=16m" for place in ("/tmp", "/var/lib/voke")]
+    options = (f"--volume={bundle}:/etc/voke/bundle:ro", *places, *options)
+    with running("gateway", "--bundle=/etc/voke/bundle", options=options) as (container, address):
+        yield container, address
+
+
+def until(condition: Callable[[], bool], container: str, *, within: float = 30) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, podman("logs", container)
+        time.sleep(0.02)
 
 
 def answers(address: str) -> bool:
@@ -107,9 +125,7 @@ def answers(address: str) -> bool:
 def seconds_until_healthy(bundle: Path, *options: str) -> float:
     began = time.monotonic()
     with running_gateway(bundle, *options) as (container, address):
-        while not answers(f"{address}/healthz"):
-            assert time.monotonic() - began < 30, podman("logs", container)
-            time.sleep(0.02)
+        until(lambda: answers(f"{address}/healthz"), container)
         return time.monotonic() - began
 
 
@@ -185,7 +201,6 @@ def test_no_setting_of_the_machine_that_built_it_is_inside(half: Half) -> None:
 
 
 def test_a_gateway_is_healthy_within_three_seconds(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
     tries: list[float] = []
     while not tries or (min(tries) >= HEALTHY_WITHIN and len(tries) < TRIES):
         tries.append(seconds_until_healthy(tmp_path))
@@ -194,17 +209,12 @@ def test_a_gateway_is_healthy_within_three_seconds(tmp_path: Path) -> None:
 
 
 def test_a_gateway_runs_as_whatever_user_the_platform_chooses(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
     assert seconds_until_healthy(tmp_path, "--user=1000730000:0") < 30
 
 
 def test_a_gateway_that_is_told_to_stop_stops_by_itself(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
     with running_gateway(tmp_path) as (container, address):
-        deadline = time.monotonic() + 30
-        while not answers(f"{address}/healthz"):
-            assert time.monotonic() < deadline, podman("logs", container)
-            time.sleep(0.02)
+        until(lambda: answers(f"{address}/healthz"), container)
         podman("stop", "--time=15", container)
         assert podman("inspect", "--format={{.State.ExitCode}}", container) == "0"
 
@@ -224,10 +234,41 @@ def test_the_operator_without_a_cluster_says_what_it_lacks() -> None:
     assert "Traceback" not in str(said.value)
 
 
+def test_the_operator_leads_with_a_pods_token_and_no_place_to_write(
+    control_plane: ControlPlane, crds: Path, namespace: str, tmp_path: Path
+) -> None:
+    given = yaml.safe_load(control_plane.service_account(namespace, "operator").read_text())
+    authority = b64decode(given["clusters"][0]["cluster"]["certificate-authority-data"])
+    token = given["users"][0]["user"]["token"]
+    for name, content in {
+        "ca.crt": authority,
+        "token": token.encode(),
+        "namespace": namespace.encode(),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    tmp_path.chmod(0o755)
+    host, _, port = control_plane.url.removeprefix("https://").partition(":")
+    options = (
+        f"--volume={tmp_path}:/var/run/secrets/kubernetes.io/serviceaccount:ro",
+        *(f"--env={key}" for key in (f"KUBERNETES_SERVICE_HOST={host}", f"KUBERNETES_SERVICE_PORT={port}")),
+    )
+    account = f"--serviceaccount={namespace}:operator"
+    control_plane.kubectl("create", "clusterrolebinding", namespace, "--clusterrole=cluster-admin", account)
+    try:
+        arguments = (f"--namespace={namespace}", f"--watch={namespace}", "--gateway-image=any")
+        with running("operator", *arguments, options=options) as (container, address):
+            lease = ("get", "lease", "voke-operator", "-n", namespace, "--ignore-not-found", "-o=name")
+            until(lambda: bool(control_plane.kubectl(*lease).stdout), container)
+            until(lambda: answers(f"{address}/readyz"), container)
+            podman("stop", "--time=20", container)
+            assert podman("inspect", "--format={{.State.ExitCode}}", container) == "0"
+    finally:
+        control_plane.kubectl("delete", "clusterrolebinding", namespace)
+
+
 def test_sizes() -> None:
-    base = image.inspect(image.base_name())["Size"]
-    print(f"base (a stand-in): {base / 1e6:.0f} MB")
     for half in HALVES:
-        whole = image.inspect(image.image(half).name)["Size"]
-        print(f"{half}: {whole / 1e6:.0f} MB, {(whole - base) / 1e6:.0f} MB of it above the base")
-        assert base < whole < 2 * base + 250e6
+        *ours, base = json.loads(podman("history", "--format=json", image.image(half).name))
+        above = sum(layer["size"] for layer in ours)
+        print(f"{half}: {above / 1e6:.0f} MB above the stand-in's {base['size'] / 1e6:.0f} MB")
+        assert above < {"gateway": 75e6, "operator": 220e6}[half]
