@@ -18,7 +18,7 @@ run: install
 test: install lint
 	$(PY) -m pytest -n 3 --dist loadfile --ignore=tests/cluster $(ARGS)
 
-# A real Kubernetes API, built from source at the first time: minutes, then seconds.
+# A real Kubernetes API and Helm, built from source at the first time: minutes, then seconds.
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	$(PY) -m pytest tests/cluster $(ARGS)

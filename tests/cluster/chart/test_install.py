@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.chart.conftest import beside, operating
+from tests.cluster.chart.at_work import beside, operating
 from tests.cluster.charts import Release, of_kind, rendered
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Operator, plant_document, voke_documents
