@@ -17,9 +17,8 @@ from typing import Any, Final
 
 import yaml
 
+from scripts.generate_crds import CRDS
 from scripts.generate_crds import NOT_EDITED as DEFINITION_NOT_EDITED
-from scripts.generate_crds import generated as definitions
-from voke_api.crd import definitions as crd_documents
 from voke_operator import names
 from voke_operator.plan.objects import HTTP_PORT
 from voke_operator.rbac import WATCHED, Rule, own_namespace
@@ -158,8 +157,9 @@ def _comment(lines: Sequence[str], mark: yaml.Mark) -> tuple[str, dict[str, Any]
 
 def pool_schema() -> dict[str, Any]:
     """Of the spec of a GatewayPool, as JSON Schema: what its definition says, without defaults and rules."""
-    versions = crd_documents()["gatewaypools"]["spec"]["versions"]
-    schema: dict[str, Any] = versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    definition = yaml.safe_load((CRDS / "gatewaypools.yaml").read_text())
+    (version,) = definition["spec"]["versions"]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
     plain = _plain(schema)
     plain.pop("description")
     return plain
@@ -239,7 +239,10 @@ def _row(value: Value) -> str:
 
 def generated() -> dict[str, str]:
     """Files of the chart that are written here, and their content."""
-    templates = {f"templates/crd-{name}": definition_template(text) for name, text in definitions().items()}
+    templates = {
+        f"templates/crd-{path.name}": definition_template(path.read_text())
+        for path in sorted(CRDS.glob("*.yaml"))
+    }
     return {
         **templates,
         "templates/_names.tpl": names_template(),

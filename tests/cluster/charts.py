@@ -69,9 +69,12 @@ def of_kind(documents: Sequence[Json], kind: str) -> list[Json]:
     return [each for each in documents if each["kind"] == kind]
 
 
-def rights(*, account: str, namespace: str, watch: Sequence[str] = ()) -> list[Json]:
+def rights(
+    *, account: str, namespace: str, watch: Sequence[str] = (), issuer: str | None = None
+) -> list[Json]:
     """What an installation gives the operator: its account, its rights, and the policy that confines them."""
     values = {
+        "issuer": {"secretName": issuer or ""},
         "serviceAccount": {"name": account},
         "watch": {"namespaces": list(watch)},
         "rbac": {"aggregate": False},

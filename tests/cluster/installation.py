@@ -96,9 +96,16 @@ class Installation:
         """The operator's file of defaults."""
         return self.directory / "defaults.yaml"
 
+    def grant(self, issuer: str | None = None) -> None:
+        """Give the operator its account and its rights, as the chart does."""
+        self.plane.apply(*rights(account=ACCOUNT, namespace=self.own, watch=self.watch, issuer=issuer))
+
     @asynccontextmanager
     async def operator(self, *arguments: str, kubeconfig: Path | None = None) -> AsyncIterator[Operator]:
-        """Run one; at the end it is stopped as a pod is."""
+        """Run one; at the end it is stopped as a pod is. A CA that ``arguments`` name is one that it may read."""
+        if "--issuer-secret" in arguments:
+            issuer = arguments[arguments.index("--issuer-secret") + 1]
+            await asyncio.to_thread(self.grant, issuer)
         log = self.directory / f"operator-{len(self.operators)}.log"
         watch = [part for each in self.watch for part in ("--watch", each)]
         with log.open("wb") as output:
@@ -205,12 +212,12 @@ async def installed(
     plane: ControlPlane, directory: Path, *, own: str, namespace: str, watch: Sequence[str] = ()
 ) -> AsyncIterator[Installation]:
     """Give the operator its account and its rights, as the chart does; both namespaces are there."""
-    plane.apply(*rights(account=ACCOUNT, namespace=own, watch=watch))
     kubeconfig = plane.service_account(own, ACCOUNT)
     async with AsyncExitStack() as stack:
         admin = Client(await from_kubeconfig(plane.kubeconfig))
         stack.push_async_callback(admin.aclose)
         here = Installation(plane, admin, own, namespace, directory, kubeconfig, watch)
+        here.grant()
         here.defaults.write_text(json.dumps({"image": IMAGE}))
         yield here
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.chart.conftest import beside, operating
-from tests.cluster.charts import Release
+from tests.cluster.chart.at_work import beside, operating
+from tests.cluster.charts import Release, of_kind, rendered
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.installation import plant_document, voke_documents
+from tests.cluster.installation import Operator, plant_document, voke_documents
 from tests.support.thread import meter
 from voke_operator import names
 from voke_sim.plc.server import ModbusServer
@@ -71,6 +73,19 @@ def denied(release: Release, namespace: str, *arguments: str, given: str | None 
         time.sleep(0.2)
 
 
+async def helm_test(release: Release, operator: Operator) -> None:
+    """What the pod of ``helm test`` runs, against an operator that has no Service here."""
+    (pod,) = of_kind(rendered(release=release.name, namespace=release.namespace), "Pod")
+    program, *arguments, url = pod["spec"]["containers"][0]["command"]
+    assert (program, url) == ("python", f"http://{release.account}.{release.namespace}.svc:8080/readyz")
+    here = next(line["http"] for line in operator.log if line["event"] == "operator started")
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, f"http://{here}/readyz", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asked.communicate()
+    assert (asked.returncode, said) == (0, b"ok\n\n")
+
+
 @pytest.mark.parametrize("mode", ["cluster", "namespaces"])
 async def test_the_operator_with_what_the_chart_gives_it_makes_a_plant_ready(
     whole: Release, apart: dict[str, Release], tmp_path: Path, voke: LocalVoke, mode: str
@@ -80,12 +95,13 @@ async def test_the_operator_with_what_the_chart_gives_it_makes_a_plant_ready(
         ModbusServer({1: meter(11)}) as server,
         beside(release, tmp_path, site) as here,
         here.kubelet(),
-        operating(here, release),
+        operating(here, release) as operator,
     ):
         plant = plant_document("brno", str(uuid.uuid4()), {"plc1": server})
         here.plane.apply(*voke_documents(voke), plant, namespace=site)
         await here.register(voke, "brno")
         await here.until_ready("brno")
+        await helm_test(release, operator)
 
 
 def test_two_installations_do_not_see_each_others_secrets(apart: dict[str, Release]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.chart.conftest import beside, operating
+from tests.cluster.chart.at_work import beside, operating
 from tests.cluster.charts import Release
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Installation, plant_document, ready, voke_documents

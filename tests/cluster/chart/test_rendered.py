@@ -88,6 +88,18 @@ def test_the_operator_is_granted_what_it_asks_for_and_nothing_else(mode: str) ->
     assert clusters == ([] if watched else [asked(WATCHED)])
 
 
+def test_an_installation_without_rights_in_the_cluster_has_objects_of_namespaces_only() -> None:
+    documents = rendered(
+        {
+            "crds": {"enabled": False},
+            "rbac": {"aggregate": False},
+            "secretPolicy": {"enabled": False},
+            "watch": {"namespaces": ["site"]},
+        }
+    )
+    assert {each["metadata"].get("namespace") for each in documents} == {"voke-system", "site"}
+
+
 def test_the_operator_understands_the_defaults_that_it_is_given(tmp_path: Path) -> None:
     def given(values: dict[str, Any]) -> Defaults:
         (file,) = of_kind(rendered(values), "ConfigMap")

@@ -74,4 +74,6 @@ async def sites(cluster: Cluster, here: Installation, voke: LocalVoke) -> AsyncI
     """A fleet without Plants, with the pools ``default`` and ``other``."""
     async with fleet(cluster, here, voke, pools=("default", "other")) as made:
         yield made
-        assert not voke.refused, list(voke.refused)[:3]
+        # A Plant with keys just made may speak a moment before Voke is told of it.
+        wrong = [each for each in voke.refused if each.reason != "unknown-plant"]
+        assert not wrong, wrong[:3]

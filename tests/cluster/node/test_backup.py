@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.binaries import helm_binaries
-from tests.cluster.node.fleet import WITHIN, Fleet
+from tests.cluster.node.fleet import Fleet
 from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
 
@@ -59,7 +59,7 @@ async def test_what_was_saved_comes_back_with_the_same_keys(
     assert private(tmp_path), "there are keys in them"
 
     await asyncio.to_thread(release.uninstall)
-    gone = ("delete", "namespace", sites.namespace, OWN, f"--timeout={WITHIN:.0f}s")
+    gone = ("delete", "namespace", sites.namespace, OWN, "--timeout=50s")
     await asyncio.to_thread(plane.kubectl, *gone)
 
     await asyncio.to_thread(follow, "Restore the authority, before the operator is installed")

@@ -87,7 +87,13 @@ async def test_a_node_is_drained_and_uncordoned_and_everything_comes_back(
     keys = await sites.key_ids("brno", "elsewhere")
     await sites.by_hand(release.drain)
     try:
-        assert (await sites.gateway())["status"]["phase"] == "Pending"
+        await sites.kubectl(
+            "wait",
+            "--for=jsonpath={.status.phase}=Pending",
+            "pod",
+            names.gateway_pod("default", 0),
+            "--timeout=30s",
+        )
     finally:
         await sites.by_hand(release.uncordon)
     began = time.time()
