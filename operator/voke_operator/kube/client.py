@@ -127,7 +127,10 @@ def in_cluster() -> Configuration:
     try:
         load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
-        raise ConfigError(f"not in a pod with a service account's token: {error}") from error
+        raise ConfigError(
+            f"not in a pod with a service account's token ({str(error).rstrip('.')}); "
+            "from outside of the cluster, --kubeconfig says how to reach it"
+        ) from error
     return configuration
 
 
