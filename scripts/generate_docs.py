@@ -340,6 +340,18 @@ what to do about a gateway that is lost. It comes with the package (`pip install
 the context and the rights of whoever calls it, and no others. Flags follow the command: `kubectl voke status -n solar`.
 Words are completed in a shell that completes kubectl's own (`kubectl completion --help`).
 
+```console
+$ kubectl voke status -n solar
+PLANT    READY  REASON         DEVICES  LAST READ  SESSION  GATEWAY
+ostrava  False  NoDeviceRead   0/1      4m         up       voke-gw-default-0
+brno     True   PointsRefused  1/1      1s         up       voke-gw-default-0
+plzen    True   AllWell        3/3      0s         up       voke-gw-default-0
+
+What to do first
+ostrava: no device of 1 is read; M1: no connection to 10.20.3.11:502: no route to host …
+brno: 1 of 1 devices are read, but points are refused: M1.far: exception 2 (illegal data address) on input 900 …
+```
+
 What is printed for people may change; `--json` and exit statuses are contracts.
 """
 RIGHTS_NEEDED = """\

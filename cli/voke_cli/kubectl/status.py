@@ -158,18 +158,21 @@ def _whole(row: Row, now: float) -> Iterator[RenderableType]:
 def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableType]:
     from voke_cli.kubectl.overview import failing_points, is_read
 
-    session = live.session
-    state = "up" if session.connected else session.reason or "down"
     yield _text(f"gateway {gateway}: {live.state}{f', {live.message}' if live.message else ''}")
+    if not live.devices:
+        return  # it does not run
     if live.read_only:
         yield _text(f"  read-only: {live.read_only}")
-    yield _text(
-        f"  session {state} for {age(session.since, now)}{f': {session.message}' if session.message else ''}"
-    )
-    yield _text(
-        f"  last message delivered {age(live.last_delivered_at, now)} ago; {live.outbox.messages} wait, the oldest "
-        f"for {age(live.outbox.oldest_at, now)}; lost {live.outbox.dropped}"
-    )
+    session, outbox = live.session, live.outbox
+    state = "up" if session.connected else session.reason or "down"
+    said = f": {session.message}" if session.message else ""
+    yield _text(f"  session {state} for {age(session.since, now)}{said}")
+    yield _text(f"  last message delivered: {age(live.last_delivered_at, now)} ago")
+    if outbox.messages:
+        yield _text(f"  {outbox.messages} messages wait, the oldest for {age(outbox.oldest_at, now)}")
+    if outbox.dropped or outbox.quarantined:
+        lost = f"lost since it started: {outbox.dropped}, undeliverable: {outbox.quarantined}"
+        yield _text(f"  {lost}", "yellow")
     if live.alarms_active:
         yield _text(f"  alarms: {', '.join(live.alarms_active)}", "yellow")
     yield ""

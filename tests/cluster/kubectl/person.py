@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -40,7 +40,7 @@ class Person:
     namespace: str
 
     async def voke(
-        self, *arguments: str, account: str | None = None, given: str = "", lacking: Collection[Right] = ()
+        self, *arguments: str, account: str | None = None, given: str = "", lacking: tuple[Right, ...] = ()
     ) -> Said:
         """``kubectl voke …`` as an account that has the rights of this command, but for some."""
         kubeconfig = await asyncio.to_thread(
@@ -81,7 +81,8 @@ class Person:
         return f"http://{self.address(gateway)}:{PORT}"
 
 
-def account_for(plane: ControlPlane, namespace: str, command: str, lacking: Collection[Right] = ()) -> Path:
+@cache
+def account_for(plane: ControlPlane, namespace: str, command: str, lacking: tuple[Right, ...] = ()) -> Path:
     """A kubeconfig of somebody who may do what a command needs."""
     name = f"for-{command}" + "".join(
         f"-no-{each.verb}-{each.resource.replace('/', '-')}" for each in lacking
