@@ -53,7 +53,7 @@ def credentials(
     except (StateError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    _show(registration, export, as_json=as_json)
+    show(registration, export, as_json=as_json)
 
 
 def _not_known(plant: str, state: State, known: Collection[str]) -> str:
@@ -90,7 +90,8 @@ def _list(known: list[KnownPlant], *, as_json: bool) -> None:
         typer.echo(f"{each.name}\t{each.plant_id}\t{each.method}")
 
 
-def _show(registration: Registration, export: Path | None, *, as_json: bool) -> None:
+def show(registration: Registration, export: Path | None, *, as_json: bool) -> None:
+    """Print the facts and which files there are; no key material."""
     from voke_operator.credentials.registration import FORMS
 
     if as_json:

@@ -41,7 +41,9 @@ Instant = Annotated[
 """Epoch seconds inside, RFC 3339 with milliseconds in JSON."""
 
 
-class _Status(BaseModel):
+class Answer(BaseModel):
+    """What all parts of a gateway's answers have in common."""
+
     model_config = ConfigDict(
         extra="ignore",
         frozen=True,
@@ -54,7 +56,7 @@ class _Status(BaseModel):
     )
 
 
-class FaultStatus(_Status):
+class FaultStatus(Answer):
     """Why something was not read."""
 
     kind: str
@@ -63,7 +65,7 @@ class FaultStatus(_Status):
     """For people, for example "exception 2 on holding 40-43"."""
 
 
-class SessionStatus(_Status):
+class SessionStatus(Answer):
     """The MQTT session."""
 
     connected: bool = False
@@ -75,7 +77,7 @@ class SessionStatus(_Status):
     """For people: what is wrong and what to do."""
 
 
-class OutboxStatus(_Status):
+class OutboxStatus(Answer):
     """What waits for delivery."""
 
     messages: int = 0
@@ -88,7 +90,7 @@ class OutboxStatus(_Status):
     """Messages that can never be delivered, since the gateway started."""
 
 
-class ConnectionStatus(_Status):
+class ConnectionStatus(Answer):
     """One PLC endpoint."""
 
     name: str
@@ -97,7 +99,7 @@ class ConnectionStatus(_Status):
     last_success_at: Instant | None = None
 
 
-class DeviceStatus(_Status):
+class DeviceStatus(Answer):
     """One device."""
 
     external_id: str
@@ -112,7 +114,7 @@ class DeviceStatus(_Status):
     expect_offline: bool = False
 
 
-class CommandCounters(_Status):
+class CommandCounters(Answer):
     """Commands since the gateway started."""
 
     completed: int = 0
@@ -123,7 +125,7 @@ class CommandCounters(_Status):
     in_progress: int = 0
 
 
-class CredentialStatus(_Status):
+class CredentialStatus(Answer):
     """One credential in use: which, never what."""
 
     name: Literal["hmac", "password", "mtls", "jwt"]
@@ -133,7 +135,7 @@ class CredentialStatus(_Status):
     """End of the certificate's validity."""
 
 
-class PlantStatus(_Status):
+class PlantStatus(Answer):
     """One plant on this gateway."""
 
     name: str
@@ -157,7 +159,7 @@ class PlantStatus(_Status):
     credentials: tuple[CredentialStatus, ...] = ()
 
 
-class GatewayStatus(_Status):
+class GatewayStatus(Answer):
     """The whole answer of ``/status``."""
 
     gateway: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -90,3 +91,9 @@ def bundle_secret_prefix() -> str:
 def gateway_prefix() -> str:
     """What the names of a pool's and its shards' objects begin with."""
     return "voke-gw-"
+
+
+def released_in(text: str) -> tuple[str, ...]:
+    """The gateways in a command that sets RELEASE_ANNOTATION, wherever it stands in a text; none if there is none."""
+    found = re.search(rf"{re.escape(RELEASE_ANNOTATION)}=(\S+)", text)
+    return () if found is None else tuple(found[1].rstrip(".;,").split(","))

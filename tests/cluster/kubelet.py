@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from voke_api.probe import PORT
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import ConflictError, KubeError, NotFoundError
 from voke_operator.kube.resources import PODS, SECRETS
@@ -145,7 +146,7 @@ class Kubelet:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "voke_gateway", "--bundle", str(directory)),
-                *("--http", f"{address}:{HTTP_PORT}", "--name", name),
+                *("--http", f"{address}:{HTTP_PORT}", "--local", f"{address}:{PORT}", "--name", name),
                 stderr=log,
                 stdout=log,
             )

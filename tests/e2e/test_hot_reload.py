@@ -150,7 +150,10 @@ async def start_pod(bundle: Path, *before: str) -> Pod:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ("-m", "voke_gateway", "--bundle", str(bundle), "--http", f"127.0.0.1:{port}")
+    arguments = (
+        *("-m", "voke_gateway", "--bundle", str(bundle)),
+        *("--http", f"127.0.0.1:{port}", "--local", "none"),
+    )
     process = await asyncio.create_subprocess_exec(
         *before, sys.executable, *arguments, stderr=asyncio.subprocess.PIPE
     )

@@ -53,7 +53,7 @@ def probe(
     from voke_gateway.drivers.claims import EndpointClaims
 
     documents = read_documents(files)
-    chosen = _chosen(documents, plant, device or [])
+    chosen = choose(documents, plant, device or [])
     places = Places(documents)
     last: list[ConnectionReport] = []
 
@@ -87,7 +87,7 @@ async def _perform(
         await probe_again_and_again(make(), interval, tell)
 
 
-def _chosen(documents: Documents, only: str | None, devices: list[str]) -> Chosen:
+def choose(documents: Documents, only: str | None, devices: list[str]) -> Chosen:
     """The plants to read and, of each, the devices; none: all. Ends the command if there is none to read.
 
     Pools and Secrets do not matter here: what is wrong with them keeps nobody from reading a PLC.

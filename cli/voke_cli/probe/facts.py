@@ -11,7 +11,8 @@ from voke_api.resolved import ResolvedDevice
 from voke_api.resources.common import Table
 from voke_api.resources.points import Point
 from voke_gateway.drivers.base import Fault, FaultKind, Value
-from voke_gateway.drivers.modbus.look import Asked, Words
+from voke_gateway.drivers.modbus.asked import Words
+from voke_gateway.drivers.modbus.look import Asked
 
 How = Literal["plain", "patient", "settled"]
 """Within the connection's time-out; within a long one; within the time-out, on a new connection after a rest."""

@@ -15,7 +15,7 @@ from voke_cli.probe.limits import limit_guesses, limit_questions
 from voke_cli.probe.places import is_odd, place_guesses, words_of
 from voke_cli.probe.places import questions as place_questions
 from voke_cli.probe.readings import reading_guesses
-from voke_gateway.drivers.modbus.look import Words
+from voke_gateway.drivers.modbus.asked import Words
 
 MOST: Final = 2
 """Guesses for one point or one device."""

@@ -18,8 +18,9 @@ from voke_cli.probe.facts import Change, DeviceFacts, Guess, Question
 from voke_cli.probe.plausible import Verdict, as_text, judge, quantity
 from voke_cli.probe.readings import odd, variant, with_unit
 from voke_gateway.drivers.base import Fault, FaultKind, Value
+from voke_gateway.drivers.modbus.asked import Words
 from voke_gateway.drivers.modbus.frames import span
-from voke_gateway.drivers.modbus.look import Words, value_of
+from voke_gateway.drivers.modbus.look import value_of
 
 _ASKED_ABOUT: Final = 3
 """Points of a device that stand for all of them."""

@@ -166,20 +166,13 @@ class _Line:
             mask=reading.mask,
             faults=self._faults(device, reading),
             asked=tuple(self.connection.asked),
-            other_units=self._other_units(device),
+            other_units=other_units(self._plant, device),
             connected=self.connection.state.connects > 0,
-            listed_bits=_listed(device),
+            listed_bits=listed_bits(device),
         )
         if reading.fault is not None and facts.silent is not None:
             self._units[device.unit_id] = reading.fault
         return DeviceReport(facts, reading.fault, loop.time() - started)
-
-    def _other_units(self, device: ResolvedDevice) -> dict[int, str]:
-        here: dict[int, str] = {
-            d.unit_id: d.external_id for d in self._plant.devices if d.connection == self._spec.name
-        }
-        units = sorted({other.unit_id for other in self._plant.devices} - {device.unit_id})
-        return {unit: here.get(unit, "") for unit in units}
 
     def _faults(self, device: ResolvedDevice, reading: DeviceReading) -> dict[str, Fault]:
         """Of a device that gave nothing: of every item, as far as it is known what is the matter with each."""
@@ -242,7 +235,16 @@ class _Line:
         )
 
 
-def _listed(device: ResolvedDevice) -> bool:
+def other_units(plant: ResolvedPlant, device: ResolvedDevice) -> dict[int, str]:
+    """Unit ids that other devices of the plant have, each with the device of the same connection that has it."""
+    here: dict[int, str] = {
+        d.unit_id: d.external_id for d in plant.devices if d.connection == device.connection
+    }
+    units = sorted({other.unit_id for other in plant.devices} - {device.unit_id})
+    return {unit: here.get(unit, "") for unit in units}
+
+
+def listed_bits(device: ResolvedDevice) -> bool:
     """Whether the bits of a mask lie anyhow, as only a list of bits makes them."""
     places = [(bit.table, bit.address, bit.register_bit) for bit in device.mask]
     in_bits = all(place[2] is None for place in places)

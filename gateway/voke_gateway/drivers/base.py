@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from voke_api.probe import DeviceProbe
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.plant import Connection as ConnectionSpec
 from voke_gateway.clock import WallClock
@@ -168,6 +169,21 @@ class Connection(Protocol):
 
     async def close(self) -> None:
         """Finish the request in flight (or give up after its time-out), then close the socket."""
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """What a connection offers besides, if its protocol has something to show that a person can compare."""
+
+    async def probe(
+        self, devices: Sequence[str], deliver: Callable[[DeviceProbe], None], *, until: float
+    ) -> None:
+        """Read each device once beside the polls, by their rules and behind them, and show what came over the wire.
+
+        Every request takes its turn among those of the polls. What is in back-off is not asked, nor is anything
+        after ``until`` (loop time). ``deliver`` is called exactly once per device that is known. Polls
+        learn nothing from it, and no reading of it is published.
+        """
 
 
 class OpenConnection(Protocol):

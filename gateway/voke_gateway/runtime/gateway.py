@@ -187,6 +187,11 @@ class Gateway:
             ),
         )
 
+    def runner(self, plant: str) -> PlantRunner | None:
+        """What runs a plant; None: it does not run here."""
+        place = self._places.get(plant)
+        return None if place is None else place.runner
+
     def routes(self) -> Routes:
         """What the HTTP server serves."""
         return {

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import parse_qs
 
 import h11
 import structlog
@@ -35,6 +36,10 @@ class Response:
 
 
 Routes = Mapping[str, Callable[[], Response]]
+Query = Mapping[str, list[str]]
+"""What was asked behind the path: values by name."""
+Questions = Mapping[str, Callable[[Query], Awaitable[Response]]]
+"""Paths whose answer depends on what was asked, and may take as long as it takes."""
 
 
 class AddressInUseError(Exception):
@@ -56,17 +61,34 @@ def parse_address(text: str) -> tuple[str, int]:
     return host or "0.0.0.0", int(port)  # noqa: S104 - all interfaces, because it was asked for
 
 
-class HttpServer:
-    """Serves ``routes`` until closed."""
+def parse_loopback(text: str) -> tuple[str, int]:
+    """The same, for what only this machine, or this pod, may ask.
 
-    def __init__(self, routes: Routes) -> None:
+    Raises:
+        ValueError: it is not of that form, or not a loopback address.
+    """
+    host, port = parse_address(text)
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"{text!r} is not a loopback address with a port, such as 127.0.0.1:9101")
+    return host, port
+
+
+class HttpServer:
+    """Serves ``routes`` and ``questions`` until closed."""
+
+    def __init__(self, routes: Routes, questions: Questions | None = None) -> None:
         self._routes = routes
+        self._questions = questions or {}
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], None] = {}
         """In order of arrival."""
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; port 0 takes a free one. Returns the port.
+    async def start(self, host: str, port: int, *, option: str = "--http") -> int:
+        """Listen; port 0 takes a free one. Returns the port. ``option`` is where the address was given.
 
         Raises:
             AddressInUseError: the address is taken or is not ours.
@@ -76,7 +98,7 @@ class HttpServer:
         except (OSError, UnicodeError) as error:  # UnicodeError: no host name can be like this
             reason = (isinstance(error, OSError) and error.strerror) or error
             raise AddressInUseError(
-                f"cannot listen on {host}:{port} ({reason}): choose another with --http"
+                f"cannot listen on {host}:{port} ({reason}): choose another with {option}"
             ) from error
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
@@ -128,7 +150,7 @@ class HttpServer:
                     elif isinstance(event, h11.ConnectionClosed):
                         return
             assert request is not None
-            writer.write(self._respond(connection, request))
+            writer.write(_sent(connection, request, await self._answer(request)))
             async with asyncio.timeout(IDLE_LIMIT):
                 await writer.drain()  # all of it, see above: what is left would be held for who does not read
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
@@ -137,29 +159,30 @@ class HttpServer:
                 return  # requests sent ahead of their responses would be served without letting others in
             connection.start_next_cycle()
 
-    def _respond(self, connection: h11.Connection, request: h11.Request) -> bytes:
-        response = self._answer(request)
-        headers = [
-            ("content-type", response.content_type),
-            ("content-length", str(len(response.body))),
-            ("cache-control", "no-store"),
-            ("x-content-type-options", "nosniff"),
-        ]
-        body = b"" if request.method == b"HEAD" else response.body
-        sent = connection.send(h11.Response(status_code=response.status, headers=headers)) or b""
-        sent += connection.send(h11.Data(data=body)) or b""
-        return sent + (connection.send(h11.EndOfMessage()) or b"")
-
-    def _answer(self, request: h11.Request) -> Response:
+    async def _answer(self, request: h11.Request) -> Response:
         if request.method not in (b"GET", b"HEAD"):
             return Response(b"only GET is served here\n", status=405)
-        path = request.target.split(b"?", 1)[0].decode("ascii", "replace")
-        handler = self._routes.get(path)
-        if handler is None:
-            known = " ".join(sorted(self._routes))
-            return Response(f"not found; there is: {known}\n".encode(), status=404)
+        path, _, asked = request.target.decode("ascii", "replace").partition("?")
         try:
-            return handler()
+            if path in self._routes:
+                return self._routes[path]()
+            if path in self._questions:
+                return await self._questions[path](parse_qs(asked))
         except Exception:  # a fault in a report must not end the server
             log.exception("http handler failed", path=path)
             return Response(b"internal error, see the log\n", status=500)
+        known = " ".join(sorted([*self._routes, *self._questions]))
+        return Response(f"not found; there is: {known}\n".encode(), status=404)
+
+
+def _sent(connection: h11.Connection, request: h11.Request, response: Response) -> bytes:
+    headers = [
+        ("content-type", response.content_type),
+        ("content-length", str(len(response.body))),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ]
+    body = b"" if request.method == b"HEAD" else response.body
+    sent = connection.send(h11.Response(status_code=response.status, headers=headers)) or b""
+    sent += connection.send(h11.Data(data=body)) or b""
+    return sent + (connection.send(h11.EndOfMessage()) or b"")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from voke_api.probe import PATH
 from voke_gateway.clock import system_clock
 from voke_gateway.drivers.base import Drivers
 from voke_gateway.drivers.registry import DRIVERS
@@ -24,8 +25,9 @@ from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.bundle_source import BundleSource
 from voke_gateway.runtime.garbage import spare_what_stays
 from voke_gateway.runtime.gateway import VERSION, Gateway
-from voke_gateway.runtime.http import HttpServer
+from voke_gateway.runtime.http import AddressInUseError, HttpServer
 from voke_gateway.runtime.open_files import raise_limit, watch_limit
+from voke_gateway.runtime.probe import Probes
 from voke_gateway.uplink.mqtt import AiomqttConnector
 
 DRAIN: Final = 8.0
@@ -47,6 +49,8 @@ class Options:
     http_host: str
     http_port: int
     """0: a free one, which is logged."""
+    local: tuple[str, int] | None = None
+    """Host and port of ``/probe``, for whoever may reach this process's loopback; None: none."""
     read_only: str | None = None
     """Why no register may be written, whatever the bundle says; None: what the bundle allows."""
     quota: Quota = field(default_factory=Quota)
@@ -90,6 +94,7 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
     )
     server = HttpServer(gateway.routes())
     port = await server.start(options.http_host, options.http_port)
+    local = await _serve_local(options.local, gateway)
     log.info("gateway started", version=VERSION, http=f"{options.http_host}:{port}", open_files=raise_limit())
     parts: list[tuple[str, Part]] = [("bundle", source.watch), ("open files", watch_limit)]
     if beside is not None:
@@ -109,7 +114,23 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
         await asyncio.gather(*tasks, return_exceptions=True)
         await gateway.stop(DRAIN)
         await server.close()
+        if local is not None:
+            await local.close()
     log.info("gateway stopped")
+
+
+async def _serve_local(address: tuple[str, int] | None, gateway: Gateway) -> HttpServer | None:
+    """What is on no address of the pod. Nothing depends on it, so the gateway runs without if need be."""
+    if address is None:
+        return None
+    server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer})
+    try:
+        port = await server.start(*address, option="--local")
+    except AddressInUseError as error:
+        log.warning("plants cannot be probed", problem=str(error))
+        return None
+    log.info("plants can be probed", http=f"{address[0]}:{port}")
+    return server
 
 
 def run_forever(main: Coroutine[Any, Any, None]) -> None:

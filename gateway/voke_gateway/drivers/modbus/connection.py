@@ -15,6 +15,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from voke_api.probe import DeviceProbe
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.common import listed
 from voke_api.resources.plant import Connection as ConnectionSpec
@@ -32,6 +33,7 @@ from voke_gateway.drivers.base import (
     WriteUnreachableError,
 )
 from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError
+from voke_gateway.drivers.modbus.asked import not_asked, show_device
 from voke_gateway.drivers.modbus.client import Client
 from voke_gateway.drivers.modbus.encode import EncodeError, write_request
 from voke_gateway.drivers.modbus.frames import (
@@ -297,6 +299,29 @@ class ModbusTcpConnection:
         if reading.fault is None:
             one.state.last_success_at = self._state.last_success_at = self._wall_clock()
         deliver(reading)
+
+    async def probe(
+        self, devices: Sequence[str], deliver: Callable[[DeviceProbe], None], *, until: float
+    ) -> None:
+        """Read each device once, for a person; implements :class:`voke_gateway.drivers.base.Probed`."""
+        clock = asyncio.get_running_loop().time
+        silent: dict[int, Fault] = {}
+        self._users += 1
+        try:
+            for one in [self._devices[name] for name in devices if name in self._devices]:
+                unit, started = one.device.unit_id, clock()
+                fault = one.unit.fault if one.unit.back_off.active else silent.get(unit)
+                if started >= until:
+                    fault = Fault(FaultKind.TIMEOUT, "not asked, for the probe had taken long enough")
+                if fault is None:
+                    found, failure = await show_device(one.reader, self._spec.timeout, self._random)
+                    if failure is not None and not isinstance(failure, NotSentError):
+                        silent[unit] = failure.fault
+                else:
+                    found = not_asked(one.device, fault)
+                deliver(found.model_copy(update={"seconds": round(clock() - started, 4)}))
+        finally:
+            await self._leave()
 
     async def read(self, device: str, fields: Sequence[str]) -> DeviceReading:
         """Read some points now."""

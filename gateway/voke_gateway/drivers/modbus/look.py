@@ -7,14 +7,13 @@ gateway, with the registers as they came. The gateway's own connections know not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from struct import Struct
-from typing import Final
 
-from voke_api.blocks import Block, Item
+from voke_api.blocks import Block, Item, items
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.common import Table
 from voke_api.resources.plant import Connection as ConnectionSpec
@@ -22,16 +21,11 @@ from voke_api.resources.points import Point
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import DeviceReading, Fault, FaultKind, PointWrite, Value, WriteRefusedError
 from voke_gateway.drivers.claims import EndpointClaims, EndpointHeldError
+from voke_gateway.drivers.modbus.asked import Words, place_of, words_of
 from voke_gateway.drivers.modbus.client import Client
 from voke_gateway.drivers.modbus.connection import ModbusTcpConnection
 from voke_gateway.drivers.modbus.decode import BlockDecoder, Decoded
 from voke_gateway.drivers.modbus.frames import ExchangeError, NotSentError, Request, read_request
-
-_TABLES: Final[dict[int, Table]] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
-_PLACE = Struct(">HH")
-
-Words = tuple[int, ...]
-"""Registers as unsigned numbers, high byte first as on the wire; or coils as 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ class LookingConnection(ModbusTcpConnection):
             if client is None or not client.open:
                 self._endpoint.reset()  # somebody waits for the answer: no back-off
                 client, _ = await self._connect(urgent=True)
-            return _words(table, count, await client.request(request, within))
+            return words_of(table, count, await client.request(request, within))
         except ExchangeError as error:
             return error.fault
         finally:
@@ -104,14 +98,14 @@ class LookingConnection(ModbusTcpConnection):
         *,
         urgent: bool,
     ) -> bytes:
-        table = _TABLES.get(request.function)
-        if table is None:
+        place = place_of(request)
+        if place is None:
             raise NotSentError(f"{request.about}: this connection only looks")
-        address, count = _PLACE.unpack_from(request.pdu, 1)
+        table, address, count = place
         answer: Words | Fault = Fault(FaultKind.UNREACHABLE)
         try:
             data = await super()._exchange(device, request, reading, within, urgent=urgent)
-            answer = _words(table, count, data)
+            answer = words_of(table, count, data)
         except ExchangeError as error:
             answer = error.fault
             raise
@@ -147,11 +141,20 @@ def value_of(point: Point, words: Sequence[int], exponent: int | None = None) ->
     return into.values[point.field] if point.field in into.values else into.faults[point.field]
 
 
-def _words(table: Table, count: int, data: bytes) -> Words:
-    if table in {"holding", "input"}:
-        return Struct(f">{count}H").unpack(data)
-    bits = int.from_bytes(data, "little")
-    return tuple(bits >> n & 1 for n in range(count))
+def decode(device: ResolvedDevice, words: Mapping[tuple[Table, int], int]) -> Decoded:
+    """What a device's points and mask are, as far as all of their registers or bits are among ``words``.
+
+    A point of which some are missing has neither a value nor a fault.
+    """
+    into = Decoded({}, {}, {})
+    for item in items(device):
+        found = [words.get((item.table, item.address + n)) for n in range(item.count)]
+        whole = [word for word in found if word is not None]
+        if len(whole) == item.count:
+            block = Block(item.table, item.address, item.count, (item,))
+            BlockDecoder(block, device).decode(_data(item.table, whole), into)
+    into.finish()
+    return into
 
 
 def _data(table: Table, words: Sequence[int]) -> bytes:

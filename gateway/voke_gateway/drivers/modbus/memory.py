@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
@@ -66,7 +66,7 @@ class Memory:
             elif mine.get(lesson.table) != before.get(lesson.table):
                 continue
             if lesson.cut is None or self.limits == previous.limits:
-                self._lessons.append(lesson)
+                self._lessons.append(replace(lesson))
         if self._lessons:
             self._plan()
 

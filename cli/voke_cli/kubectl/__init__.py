@@ -1,0 +1,1 @@
+"""``kubectl voke``: a person's hand on a fleet that runs in a cluster."""

@@ -1,0 +1,249 @@
+"""``kubectl voke credentials``: what to register at Voke, that it was registered, and that a key is to be replaced."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from voke_cli.kubectl.options import (
+    AsJson,
+    Context,
+    Kubeconfig,
+    Namespace,
+    Plant,
+    Yes,
+    agreed,
+    cluster,
+)
+
+if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
+    from voke_cli.kubectl.edge import Kubectl
+    from voke_cli.kubectl.plants import PlantView
+    from voke_operator.credentials.registration import Registration
+
+SEEN_WITHIN: Final = 60.0
+"""Seconds in which the operator writes what follows from an annotation, if it runs."""
+_LOOK: Final = 0.5
+
+
+Kind = Literal["hmac", "mtls", "jwt"]
+"""A key that is generated."""
+
+
+def credentials(
+    *,
+    plant: Plant,
+    export: Annotated[
+        Path | None, typer.Option(help="Write what Voke wants into this directory (0700).", metavar="DIR")
+    ] = None,
+    csr: Annotated[
+        bool, typer.Option("--csr", help="Print the certificate request, and nothing else.")
+    ] = False,
+    show_hmac: Annotated[
+        bool, typer.Option("--show-hmac", help="Print the HMAC secret, and nothing else.")
+    ] = False,
+    registered: Annotated[
+        bool, typer.Option("--registered", help="Say that Voke knows the keys that are in force now.")
+    ] = False,
+    replace: Annotated[Kind | None, typer.Option(help="Have a new key made in place of this one.")] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Show what to register at Voke for the keys that the operator has generated for a Plant.
+
+    Key material is not printed unless --show-hmac asks for it; --export writes files. When Voke knows the keys, say
+    so with --registered: what is confirmed are the keys that the Plant's status names at that moment, and
+    the condition Registered turns True. --replace has the operator make another key, once; from
+    then on Voke refuses what the plant sends until it is told of the new one.
+
+    Exit status: 0 done, 1 there is nothing to show or the cluster does not allow it, 2 wrong usage.
+    """
+    if sum([export is not None, csr, show_hmac, registered, replace is not None]) > 1:
+        raise typer.BadParameter(
+            "one at a time", param_hint="--export, --csr, --show-hmac, --registered, --replace"
+        )
+    with cluster(namespace=namespace, context=context, kubeconfig=kubeconfig) as kubectl:
+        if registered:
+            confirm(kubectl, plant, as_json=as_json)
+        elif replace is not None:
+            exchange(kubectl, plant, replace, yes=yes, as_json=as_json)
+        else:
+            _show(registration_of(kubectl, plant), export, csr=csr, show_hmac=show_hmac, as_json=as_json)
+
+
+def registration_of(kubectl: Kubectl, name: str) -> Registration:
+    """What Voke has to know of a Plant's generated keys, as far as they are those in force.
+
+    Raises:
+        KubectlError: there are none yet, or the Secret holds others.
+    """
+    from voke_cli.kubectl.edge import KubectlError
+    from voke_operator import names
+    from voke_operator.credentials.keys import find
+    from voke_operator.credentials.material import ISSUER
+    from voke_operator.credentials.registration import describe
+
+    view = _plant(kubectl, name)
+    generated = _generated(view)
+    files: dict[str, bytes] = {}
+    if generated:
+        secret = kubectl.secret(view.namespace, names.plant_secret(view.name))
+        held = {key: b64decode(content) for key, content in (secret.get("data") or {}).items()}
+        for kind, key_id in generated.items():
+            key = next(find(kind, (held,), view.plant_id), None)
+            if key is None or key.id != key_id:
+                raise KubectlError(
+                    f"the Secret {names.plant_secret(view.name)} does not hold the {kind} key that is in force ({key_id}): "
+                    "do not register what it holds. The operator restores it; try again in a moment"
+                )
+            files |= key.files
+            if kind == "mtls" and ISSUER in held:
+                files.setdefault(ISSUER, held[ISSUER])
+    method = str(view.document["spec"]["auth"]["method"])
+    found = describe(view.name, view.plant_id, method, files, issuer=None, now=datetime.now(UTC))
+    facts = {**found.facts, "namespace": view.namespace}
+    facts |= {f"{kind}KeyId": key_id for kind, key_id in generated.items()}
+    return type(found)(facts=facts, files=found.files)
+
+
+def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
+    """Say that Voke knows the keys in force, and show what the operator makes of it."""
+    from voke_operator.credentials.registration import confirmation
+    from voke_operator.names import REGISTERED_ANNOTATION
+
+    view = _plant(kubectl, name)
+    if not _generated(view):
+        typer.echo("nothing was generated for this Plant: Voke is taken to know what its Secrets hold")
+        return
+    ids = confirmation(view.in_use)
+    kubectl.annotate(view.namespace, view.name, {REGISTERED_ANNOTATION: ids})
+    if not as_json:
+        typer.echo(f"confirmed: Voke knows {ids}")
+    after = _until(kubectl, view, lambda found: found.condition("Registered").status == "True")
+    _show_condition(after, as_json=as_json)
+
+
+def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: bool) -> None:
+    """Have a new key made, and show which one takes the place of the old."""
+    from voke_cli.kubectl.edge import KubectlError
+    from voke_operator.credentials.ids import parse_words
+    from voke_operator.names import REPLACE_ANNOTATION
+
+    view = _plant(kubectl, name)
+    in_force = _generated(view)
+    if kind not in in_force:
+        of_secret = next((each for each in view.in_use if each.name == kind), None)
+        raise KubectlError(
+            f"the {kind} key of {view.name} comes from a Secret: replace it there"
+            if of_secret is not None
+            else f"{view.name} has no {kind} key; it has {', '.join(in_force) or 'none that is generated'}"
+        )
+    old = in_force[kind]
+    agreed(
+        f"Replace the {kind} key {old} of {view.namespace}/{view.name}? "
+        + (
+            "Brokers that trust its CA take the new certificate."
+            if kind == "mtls"
+            else "Voke refuses the plant's messages until it knows the new key."
+        ),
+        yes=yes,
+    )
+    # What somebody else asked for and is not done yet stays asked for.
+    asked = [each for each in parse_words(view.annotation(REPLACE_ANNOTATION)) if each in in_force.values()]
+    kubectl.annotate(view.namespace, view.name, {REPLACE_ANNOTATION: ",".join(dict.fromkeys([*asked, old]))})
+    after = _until(kubectl, view, lambda found: _generated(found).get(kind, old) != old)
+    new = _generated(after).get(kind, old)
+    if new == old:
+        raise KubectlError(
+            f"the operator has not made a new {kind} key within {SEEN_WITHIN:.0f} s; it will when it can. "
+            f"CredentialsReady: {after.condition('CredentialsReady').message or 'says nothing'}"
+        )
+    if not as_json:
+        typer.echo(f"{kind} key {new} takes the place of {old}")
+    _show_condition(after, as_json=as_json)
+
+
+def _plant(kubectl: Kubectl, name: str) -> PlantView:
+    """The Plant, if it has credentials yet.
+
+    Raises:
+        KubectlError: it has none.
+    """
+    from voke_cli.kubectl.edge import KubectlError
+    from voke_cli.kubectl.plants import PlantView
+
+    view = PlantView(kubectl.plant(name))
+    if not view.in_use:
+        said = view.condition("CredentialsReady")
+        why = said.message or "the operator has not looked at it yet: does it run, and watch this namespace?"
+        raise KubectlError(f"{view.name} has no credentials yet: {why}")
+    return view
+
+
+def _generated(view: PlantView) -> dict[Kind, str]:
+    """Ids of the generated keys in force."""
+    return {
+        each.name: each.key_id
+        for each in view.in_use
+        if each.source == "Generated" and each.name != "password"
+    }
+
+
+def _until(kubectl: Kubectl, view: PlantView, holds: Callable[[PlantView], bool]) -> PlantView:
+    """The Plant as soon as something holds, or as it is when the time is over."""
+    from voke_cli.kubectl.plants import PlantView
+
+    kubectl.namespace = view.namespace
+    deadline = time.monotonic() + SEEN_WITHIN
+    while not holds(view) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+        view = PlantView(kubectl.plant(view.name))
+    return view
+
+
+def _show(
+    registration: Registration, export: Path | None, *, csr: bool, show_hmac: bool, as_json: bool
+) -> None:
+    from voke_cli.credentials import show, write
+    from voke_cli.kubectl.edge import KubectlError
+    from voke_operator.credentials.material import HMAC_KEY
+    from voke_operator.credentials.registration import REQUEST
+
+    if csr or show_hmac:
+        file = REQUEST if csr else HMAC_KEY
+        if file not in registration.files:
+            what = "client certificate" if csr else "HMAC key"
+            raise KubectlError(f"no {what} was generated for {registration.facts['name']}")
+        typer.echo(registration.files[file].decode().rstrip("\n"))
+        return
+    if export is not None:
+        try:
+            write(registration, export)
+        except OSError as error:
+            raise KubectlError(f"cannot write {error.filename}: {error.strerror}") from None
+    show(registration, export, as_json=as_json)
+    if registration.files and not as_json:
+        name, namespace = registration.facts["name"], registration.facts["namespace"]
+        typer.echo(f"\nWhen Voke knows them: kubectl voke credentials {name} -n {namespace} --registered")
+
+
+def _show_condition(view: PlantView, *, as_json: bool) -> None:
+    found = view.condition("Registered")
+    if as_json:
+        keys = _generated(view)
+        said = {"type": found.type, "status": found.status, "reason": found.reason, "message": found.message}
+        typer.echo(json.dumps({"name": view.name, "keyIds": keys, "condition": said}))
+        return
+    typer.echo(
+        f"Registered is {found.status} ({found.reason or 'not seen'}){': ' if found.message else ''}{found.message}"
+    )

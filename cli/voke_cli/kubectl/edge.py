@@ -1,0 +1,167 @@
+"""kubectl as a program: the one way to the API, under the caller's own log-in, context and rights.
+
+Nothing secret is ever among its arguments; what is written goes through its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from voke_api.resources.common import GROUP
+from voke_cli.kubectl.rights import ASK_POD, GET_PLANT, GET_SECRET, LIST_PLANTS, PATCH_PLANT, Right
+
+Json = dict[str, Any]
+PLANTS: Final = f"plants.{GROUP}"
+PROFILES: Final = f"deviceprofiles.{GROUP}"
+ANSWER_WITHIN: Final = 15
+"""Seconds that the API server is given for an answer."""
+_END_WITHIN: Final = 60.0
+"""Seconds after which kubectl itself is given up: a log-in plugin may wait for a person."""
+
+
+class KubectlError(Exception):
+    """Something cannot be had from the cluster; the message says why and what to do."""
+
+
+class NotThereError(KubectlError):
+    """There is no such object."""
+
+
+class NotAllowedError(KubectlError):
+    """A right is missing; the message names it."""
+
+
+class Kubectl:
+    """kubectl with the caller's flags.
+
+    Args:
+        context: Of the kubeconfig; None: the current one.
+        kubeconfig: Path; None: the usual places.
+        namespace: None: the context's.
+
+    Raises:
+        KubectlError: there is no kubectl.
+    """
+
+    def __init__(
+        self, *, context: str | None = None, kubeconfig: str | None = None, namespace: str | None = None
+    ) -> None:
+        program = shutil.which("kubectl")
+        if program is None:
+            raise KubectlError("there is no kubectl in $PATH: install it, or add its directory to $PATH")
+        self._program = program
+        self._flags = [
+            *(() if kubeconfig is None else (f"--kubeconfig={kubeconfig}",)),
+            *(() if context is None else (f"--context={context}",)),
+        ]
+        self.namespace = namespace
+
+    def command(self, *arguments: str) -> Sequence[str]:
+        """The arguments of a process."""
+        return [self._program, *self._flags, *arguments]
+
+    def plants(self, *, everywhere: bool) -> list[Json]:
+        """All Plants of the namespace, or of all."""
+        where = ("--all-namespaces",) if everywhere else self._where(None)
+        found: list[Json] = self.get(PLANTS, *where, needs=LIST_PLANTS)["items"]
+        return found
+
+    def plant(self, name: str) -> Json:
+        """One Plant.
+
+        Raises:
+            NotThereError: there is none of that name; the message says where it was looked for.
+        """
+        try:
+            return self.get(PLANTS, name, *self._where(None), needs=GET_PLANT)
+        except NotThereError:
+            place = "this namespace" if self.namespace is None else f"namespace {self.namespace}"
+            raise NotThereError(f"there is no Plant {name} in {place} (kubectl voke status -A)") from None
+
+    def secret(self, namespace: str, name: str) -> Json:
+        """A Secret. Holds what is secret."""
+        return self.get("secrets", name, *self._where(namespace), needs=GET_SECRET)
+
+    def get(self, *arguments: str, needs: Right) -> Json:
+        """What ``kubectl get … -o json`` prints."""
+        said = self.run("get", *arguments, f"--request-timeout={ANSWER_WITHIN}s", "-o", "json", needs=needs)
+        return _parsed(said)
+
+    def ask_pod(self, namespace: str, pod: str, port: int, path: str) -> Json:
+        """What a pod answers to a GET, passed on by the API server."""
+        place = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy{path}"
+        return _parsed(self.run("get", "--raw", place, f"--request-timeout={ANSWER_WITHIN}s", needs=ASK_POD))
+
+    def annotate(self, namespace: str, plant: str, annotations: Mapping[str, str | None]) -> Json:
+        """Set annotations of a Plant, or take them away (None); the Plant as it is then."""
+        patch = {"metadata": {"annotations": dict(annotations)}}
+        said = self.run(
+            *("patch", PLANTS, plant, *self._where(namespace), "--type=merge"),
+            *("--patch-file=/dev/stdin", f"--request-timeout={ANSWER_WITHIN}s", "-o", "json"),
+            needs=PATCH_PLANT,
+            given=json.dumps(patch),
+        )
+        return _parsed(said)
+
+    def run(self, *arguments: str, needs: Right, given: str | None = None) -> str:
+        """What it prints.
+
+        Raises:
+            NotThereError: there is no such object.
+            NotAllowedError: the right ``needs`` is missing.
+            KubectlError: anything else that it says.
+        """
+        try:
+            done = subprocess.run(  # noqa: S603 - the person's own kubectl
+                self.command(*arguments),
+                input=given,  # none: a log-in plugin may ask the person
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_END_WITHIN,
+            )
+        except subprocess.TimeoutExpired:
+            raise KubectlError(f"kubectl did not end within {_END_WITHIN:.0f} s") from None
+        if done.returncode != 0:
+            raise refusal(done.stderr, needs)
+        return done.stdout
+
+    def _where(self, namespace: str | None) -> tuple[str, ...]:
+        namespace = namespace or self.namespace
+        return () if namespace is None else ("-n", namespace)
+
+
+def refusal(said: str, needs: Right) -> KubectlError:
+    """The error that kubectl's words mean."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    why = (errors or lines or ["kubectl failed without a word"])[-1].removeprefix("error: ")
+    bare = re.sub(r"^Error from server \(\w+\): ", "", why)
+    if "(NotFound)" in why or " not found" in why:
+        return NotThereError(bare)
+    if "(Forbidden)" in why or "is forbidden" in why:
+        return NotAllowedError(f"this needs the right to {needs}: {bare}")
+    if "(Unauthorized)" in why or "must be logged in" in why:
+        return KubectlError(f"the cluster does not know who you are: log in anew ({why})")
+    if "doesn't have a resource type" in why or "could not find the requested resource" in why:
+        return KubectlError(
+            "this cluster knows no Plants: is it the right context? If it is, install the chart, or the definitions in "
+            "crds/"
+        )
+    return KubectlError(bare)
+
+
+def _parsed(said: str) -> Json:
+    try:
+        found = json.loads(said)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise KubectlError(f"an answer that is no JSON object: {said[:80]!r}")
+    return found

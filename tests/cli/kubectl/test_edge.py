@@ -1,0 +1,95 @@
+"""What kubectl says becomes an error that tells what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from voke_cli.kubectl.complete import words
+from voke_cli.kubectl.edge import Kubectl, KubectlError, NotAllowedError, NotThereError, refusal
+from voke_cli.kubectl.main import app
+from voke_cli.kubectl.rights import ASK_POD, GET_PLANT
+
+FORBIDDEN = (
+    'Error from server (Forbidden): pods "voke-gw-default-0-0" is forbidden: User "anna" cannot get resource '
+    '"pods/proxy" in API group "" in the namespace "solar"'
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "contains"),
+    [
+        (
+            FORBIDDEN,
+            NotAllowedError,
+            'this needs the right to get pods/proxy: pods "voke-gw-default-0-0" is forbidden',
+        ),
+        ('Error from server (NotFound): pods "x" not found', NotThereError, 'pods "x" not found'),
+        (
+            'error: the server doesn\'t have a resource type "plants"',
+            KubectlError,
+            "this cluster knows no Plants: is it the right context?",
+        ),
+        ("error: You must be logged in to the server (Unauthorized)", KubectlError, "log in anew"),
+        (
+            "E1125 memcache.go:265] couldn't get API groups\nThe connection to the server localhost:8080 was refused",
+            KubectlError,
+            "The connection to the server localhost:8080 was refused",
+        ),
+        (
+            'Warning: something\nerror: context "x" does not exist\n',
+            KubectlError,
+            'context "x" does not exist',
+        ),
+        ("", KubectlError, "kubectl failed without a word"),
+    ],
+)
+def test_its_words_become_errors(said: str, kind: type[KubectlError], contains: str) -> None:
+    error = refusal(said, ASK_POD)
+    assert type(error) is kind
+    assert contains in str(error)
+
+
+def test_without_kubectl_it_is_said_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = CliRunner().invoke(app, ["status"])
+    assert said.exit_code == 1
+    assert "there is no kubectl in $PATH" in said.output
+
+
+def test_an_answer_that_is_no_json_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\necho hello\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(KubectlError, match="no JSON object: 'hello"):
+        Kubectl().get("plants", needs=GET_PLANT)
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ([""], ["credentials", "probe", "release", "status"]),
+        (["st"], ["status"]),
+        (["release", "--f"], ["--force"]),
+        (["nonsense", ""], []),
+    ],
+)
+def test_words_are_completed(typed: list[str], completed: list[str]) -> None:
+    assert words(typed) == completed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "site", "-A"],
+        ["credentials", "site", "--csr", "--registered"],
+        ["credentials", "site", "--replace", "password"],
+    ],
+)
+def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 2
