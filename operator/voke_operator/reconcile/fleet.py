@@ -87,7 +87,7 @@ class Restart:
     sessions: frozenset[str] | None
     """Plants whose sessions were as they should be; None: that was not known."""
     started_at: float | None
-    """Of the process before, as it said itself."""
+    """Of the process before, as it said itself; None: that was not known, or its pod is of that template already."""
 
 
 @dataclass(slots=True)

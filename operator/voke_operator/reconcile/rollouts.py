@@ -158,14 +158,15 @@ class Rollouts:
     def _allow(self, shard: Shard, template: str) -> bool:
         """Note what is to be back after its restart; False: that is not known yet, as it was not asked."""
         record, view = self._fleet.shard(shard), self._gateways.view(shard)
-        has_pod = self._objects.get(PODS, shard.namespace, names.gateway_pod(shard.pool, shard.number))
-        if has_pod is not None and view.gateway is None and view.silence is None:
+        pod = self._objects.get(PODS, shard.namespace, names.gateway_pod(shard.pool, shard.number))
+        if pod is not None and view.gateway is None and view.silence is None:
             return False
+        is_new = pod is not None and pod.annotations.get(names.TEMPLATE_HASH_ANNOTATION) == template
         through = frozenset(name for name, report in view.plants.items() if gets_through(report))
         record.restart = Restart(
             template=template,
             sessions=None if view.gateway is None else through,
-            started_at=None if view.gateway is None else view.gateway.started_at,
+            started_at=None if view.gateway is None or is_new else view.gateway.started_at,
         )
         log.info("gateway may restart for its new pod template", shard=str(shard), template=template)
         return True
@@ -205,7 +206,7 @@ def missing(view: View, record: ShardRecord) -> str:
         return f"it does not answer the operator: {view.silence.problem}"
     if gateway is None or (restart is not None and gateway.started_at == restart.started_at):
         return "it has not answered yet"
-    if (gateway.bundle_generation or 0) < record.generation:
+    if gateway.bundle_generation is None:
         return "it has not taken in its bundle yet"
     suspended = {name for name, report in view.plants.items() if report.state == "Suspended"}
     through = {name for name, report in view.plants.items() if gets_through(report)}
