@@ -7,7 +7,7 @@ ARGS ?=
 IMAGE_BUILDER ?= docker
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
-.PHONY: install run test test-cluster image lint format docs crds lock bench bench-quick clean
+.PHONY: install run test test-cluster cluster cluster-down image lint format docs crds chart lock bench bench-quick clean
 
 install: .venv/.installed
 
@@ -21,11 +21,19 @@ run: install
 test: install lint
 	$(PY) -m pytest -n 3 --dist loadfile --ignore=tests/cluster $(ARGS)
 
-# A real Kubernetes API, built from source at the first time: minutes, then seconds. Root also gets the images.
+# A real Kubernetes API and Helm, built from source at the first time: minutes, then seconds. Root also gets the images.
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	if [[ $$(id -u) == 0 ]]; then scripts/install-node && $(PY) -m tests.cluster.image; fi
 	$(PY) -m pytest tests/cluster $(ARGS)
+
+# A cluster on this computer to try things in, as root: docs/try.md
+cluster: install
+	scripts/install-node
+	$(PY) -m tests.cluster.by_hand up
+
+cluster-down:
+	$(PY) -m tests.cluster.by_hand down
 
 # Both images, by IMAGE_BUILDER=docker or podman; ARGS="--platform linux/arm64", and so on: docs/image.md
 image:
@@ -55,6 +63,9 @@ docs: install
 
 crds: install
 	$(PY) scripts/generate_crds.py
+
+chart: install
+	$(PY) -m scripts.generate_chart
 
 COMPILE := .venv/bin/uv pip compile --generate-hashes --no-emit-index-url --no-annotate --no-header --universal \
     --python-version 3.11 --quiet

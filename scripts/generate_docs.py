@@ -1,4 +1,4 @@
-"""Writes the references that are generated: of the types, of the commands and of the conditions.
+"""Writes the references that are generated: of the types, of the commands, of the conditions and of the rights.
 
 ``make docs`` runs it; a test fails when the committed files are not what it writes.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -26,6 +26,8 @@ from voke_api.resources.plant import Plant
 from voke_api.resources.pool import GatewayPool
 from voke_api.resources.profile import DeviceProfile
 from voke_cli.main import app
+from voke_operator.names import FLEET_CA, LEASE
+from voke_operator.rbac import WATCHED, Rule, own_namespace
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING
 from voke_operator.status.reasons import (
     CLOUD_CONNECTED,
@@ -359,10 +361,61 @@ def conditions() -> str:
     return "\n".join(parts) + "\n"
 
 
+# -- the operator's rights
+
+
+def rights() -> str:
+    """docs/rbac.md."""
+    parts = [
+        NOT_EDITED,
+        "# What the operator may do\n",
+        (
+            "The chart grants this, and nothing else. The operator looks at its start whether all of it is granted, and ends with "
+            "a line for each rule that is missing. Gateways have no rights and no token.\n"
+        ),
+        "## In every namespace with Plants\n",
+        (
+            "With `watch.namespaces` a Role in each of them; without it one ClusterRole, which makes it the whole cluster.\n"
+        ),
+        *_rights(WATCHED),
+        (
+            "\nRBAC cannot select Secrets by label or type: whoever may read one may read all of the namespace. So name the "
+            "namespaces where you can. Which Secrets it may *write* is confined by an admission policy "
+            "([security](security.md)), which the chart brings.\n"
+        ),
+        "## In its own namespace\n",
+        *_rights(own_namespace(lease=LEASE, issuer=FLEET_CA)),
+        (
+            "\nThe names are those of the values `lease.name` and `issuer.secretName`. RBAC knows no name of what is not there yet, so "
+            "creating is granted without one, and again confined by the policy.\n"
+        ),
+        "## People\n",
+        (
+            "With `rbac.aggregate` (the default) Kubernetes' own roles reach the three kinds: `view` reads Plants, profiles and "
+            "pools, `edit` also writes Plants and profiles, `admin` also pools.\n"
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _rights(rules: Sequence[Rule]) -> list[str]:
+    rows = [
+        f"| {_resources(rule)} | {rule.group or 'core'} | {', '.join(rule.verbs)} | {rule.reason} |"
+        for rule in rules
+    ]
+    return ["| Resources | API group | Verbs | Why |", "|---|---|---|---|", *rows]
+
+
+def _resources(rule: Rule) -> str:
+    listed = ", ".join(f"`{each}`" for each in rule.resources)
+    return listed if rule.name is None else f"{listed} called `{rule.name}`"
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "reference.md": reference,
     "cli.md": commands,
     "conditions.md": conditions,
+    "rbac.md": rights,
 }
 """Files in docs/ and what writes them."""
 

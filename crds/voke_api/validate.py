@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from voke_api.explain import BOUNDS, explain
@@ -21,6 +21,7 @@ from voke_api.resources import API_VERSION, DeviceProfile, GatewayPool, Plant
 from voke_api.resources.common import RULE_ERROR
 
 Resource = Plant | DeviceProfile | GatewayPool
+_Judged = TypeVar("_Judged", bound=BaseModel)
 KINDS: Final[Mapping[str, type[Resource]]] = {
     "Plant": Plant,
     "DeviceProfile": DeviceProfile,
@@ -49,6 +50,13 @@ def validate(document: object) -> Resource | list[Problem]:
         return [_problem(("apiVersion",), message, _shown(("apiVersion",), version), kind=kind, name=name)]
     if model is not DeviceProfile:
         document = {key: value for key, value in document.items() if key != "status"}
+    return judge(model, document, kind=kind, name=name)
+
+
+def judge(
+    model: type[_Judged], document: object, *, kind: str = "", name: str = ""
+) -> _Judged | list[Problem]:
+    """``document`` as a ``model``, or its problems, which are said to be of the resource ``kind`` ``name``."""
     try:
         return model.model_validate_json(json.dumps(document), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -76,7 +84,7 @@ def _is_own(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
 
 
 def _explained(
-    detail: ErrorDetails, document: dict[str, Any], model: type[Resource], kind: str, name: str
+    detail: ErrorDetails, document: object, model: type[BaseModel], kind: str, name: str
 ) -> Problem:
     path, given = _place(detail, document)
     type_ = detail["type"]

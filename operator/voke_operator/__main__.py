@@ -12,8 +12,8 @@ from pathlib import Path
 from voke_api.logs import configure
 from voke_operator.kube.lease import Timing
 from voke_operator.kube.sources import Scope
-from voke_operator.plan.objects import Defaults
 from voke_operator.reconcile.engine import Settings
+from voke_operator.runtime.defaults import DefaultsError, read_defaults
 from voke_operator.runtime.http import AddressInUseError
 from voke_operator.runtime.process import CannotStartError, Options, run
 
@@ -28,12 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.lease_seconds < 1:
         parser.error("--lease-seconds is 1 at least: a Lease counts in whole seconds")
     configure(chosen.log_format)
+    try:
+        defaults = read_defaults(chosen.defaults)
+    except DefaultsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     options = Options(
         settings=Settings(
             namespace=chosen.namespace,
             scope=Scope(tuple(chosen.watch)),
             issuer=chosen.issuer_secret,
-            defaults=Defaults(image=chosen.gateway_image),
+            defaults=defaults,
         ),
         kubeconfig=chosen.kubeconfig,
         http_host=host or "0.0.0.0",  # noqa: S104 - all interfaces, because it was asked for
@@ -68,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="Secret in --namespace with the CA that issues client certificates; none: the fleet's own is made",
     )
-    parser.add_argument("--gateway-image", required=True, help="image of gateway pods")
+    parser.add_argument(
+        "--defaults",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="YAML with the gateway's image, and what else holds for pools that do not say (docs/operator.md)",
+    )
     parser.add_argument("--kubeconfig", type=Path, help="how to reach the cluster from outside of it")
     parser.add_argument("--http", default=":8080", help="address of /healthz, /readyz and /metrics")
     parser.add_argument("--lease", default="voke-operator", help="name of the Lease that says who leads")

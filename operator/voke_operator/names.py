@@ -24,6 +24,8 @@ OWNED: Final[Mapping[str, str]] = {MANAGED_BY: FIELD_MANAGER}
 PLANT_SECRET_TYPE: Final = f"{GROUP}/plant-credentials"
 BUNDLE_SECRET_TYPE: Final = f"{GROUP}/bundle"
 FLEET_CA_SECRET_TYPE: Final = f"{GROUP}/fleet-ca"
+SECRET_TYPES: Final = (PLANT_SECRET_TYPE, BUNDLE_SECRET_TYPE, FLEET_CA_SECRET_TYPE)
+"""All that the operator writes; the chart's policy confines it to these."""
 
 PLANT_ID_ANNOTATION: Final = f"{GROUP}/plant-id"
 """On a plant's Secret: whose keys it holds."""

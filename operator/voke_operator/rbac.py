@@ -1,4 +1,4 @@
-"""What the operator must be allowed to do, each rule with its reason. Plain data, from which manifests are made.
+"""What the operator must be allowed to do, each rule with its reason. Plain data, from which the chart is made.
 
 RBAC cannot select by label: the right to Secrets is one to all Secrets of the namespaces that are watched. So a list
 of namespaces is the better choice wherever there is one.
@@ -6,13 +6,10 @@ of namespaces is the better choice wherever there is one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from voke_api.resources.common import GROUP
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +21,8 @@ class Rule:
     verbs: tuple[str, ...]
     reason: str
     """For people who decide whether to grant it."""
-
-    @property
-    def document(self) -> Object:
-        """As RBAC wants it."""
-        return {"apiGroups": [self.group], "resources": list(self.resources), "verbs": list(self.verbs)}
+    name: str | None = None
+    """Of the only object that it is about; None: of any."""
 
 
 _READ: Final = ("get", "list", "watch")
@@ -79,55 +73,14 @@ WATCHED: Final = (
 )
 """In every namespace that is watched."""
 
-OWN_NAMESPACE: Final = (
-    Rule(
-        group="coordination.k8s.io",
-        resources=("leases",),
-        verbs=("get", "create", "update"),
-        reason="which replica leads",
-    ),
-    Rule(
-        group="",
-        resources=("secrets",),
-        verbs=("get", "create", "update"),
-        reason="the CA that issues client certificates",
-    ),
-)
-"""In the operator's own namespace."""
 
-
-def manifests(*, account: str, namespace: str, watch: Sequence[str] = ()) -> list[Object]:
-    """Roles and bindings of the operator.
-
-    Args:
-        account: Its ServiceAccount.
-        namespace: Its own namespace.
-        watch: Namespaces with Plants; none: the whole cluster.
-    """
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": namespace}
-    name = f"{account}-self"
-    made = _bound("Role", name, namespace, OWN_NAMESPACE, subject)
-    if not watch:
-        return [*made, *_bound("ClusterRole", account, None, WATCHED, subject)]
-    return [*made, *(each for part in watch for each in _bound("Role", account, part, WATCHED, subject))]
-
-
-def _bound(
-    kind: str, name: str, namespace: str | None, rules: Sequence[Rule], subject: Object
-) -> list[Object]:
-    api = "rbac.authorization.k8s.io"
-    metadata = {"name": name} | ({} if namespace is None else {"namespace": namespace})
-    role = {
-        "apiVersion": f"{api}/v1",
-        "kind": kind,
-        "metadata": metadata,
-        "rules": [rule.document for rule in rules],
-    }
-    binding = {
-        "apiVersion": f"{api}/v1",
-        "kind": f"{kind}Binding",
-        "metadata": metadata,
-        "roleRef": {"apiGroup": api, "kind": kind, "name": name},
-        "subjects": [subject],
-    }
-    return [role, binding]
+def own_namespace(*, lease: str, issuer: str) -> tuple[Rule, ...]:
+    """In the operator's own namespace: ``lease`` and the Secret ``issuer``, and making these; no name can be given for that."""
+    leases, authority = "which replica leads", "the CA that issues client certificates"
+    group = "coordination.k8s.io"
+    return (
+        Rule(group=group, resources=("leases",), verbs=("create",), reason=leases),
+        Rule(group=group, resources=("leases",), verbs=("get", "update"), name=lease, reason=leases),
+        Rule(group="", resources=("secrets",), verbs=("create",), reason=authority),
+        Rule(group="", resources=("secrets",), verbs=("get", "update"), name=issuer, reason=authority),
+    )

@@ -139,10 +139,26 @@ class Demo:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, voke: LocalVoke, *, tell: Tell, random: Random | None = None) -> AsyncIterator[Demo]:
-        """Open every PLC and let time pass there, until the end of the block."""
+    async def start(
+        cls,
+        voke: LocalVoke,
+        *,
+        tell: Tell,
+        random: Random | None = None,
+        host: str = "127.0.0.1",
+        first_port: int | None = None,
+    ) -> AsyncIterator[Demo]:
+        """Open every PLC at ``host`` and let time pass there, until the end of the block.
+
+        Their ports are free ones, or begin at ``first_port``, ten for each site.
+        """
         async with contextlib.AsyncExitStack() as stack:
-            stages = [Stage(await stack.enter_async_context(Site(options))) for options in SITES]
+            stages = []
+            for number, options in enumerate(SITES):
+                site = Site(options)
+                stack.push_async_callback(site.stop)
+                await site.start(host, first_port=None if first_port is None else first_port + 10 * number)
+                stages.append(Stage(site))
             demo = cls(voke, stages, tell, random or Random(0))
             for stage in stages:
                 await stack.enter_async_context(_task(stage.site.run()))

@@ -1,7 +1,8 @@
-"""Where the tests' Kubernetes comes from: binaries that are there already, or built once from source.
+"""Where the tests' Kubernetes and Helm come from: binaries that are there already, or built once from source.
 
-``python -m tests.cluster.binaries`` prints the directory, and builds what is not there (minutes, the first
-time). The version is the one in ``kubernetes/go.mod``; ``--update 1.37.0`` writes that file for another.
+``python -m tests.cluster.binaries`` prints the directories, and builds what is not there (minutes, the first
+time). Versions are those in ``kubernetes/go.mod`` and ``helm/go.mod``; ``--update 1.37.0`` writes the first for
+another Kubernetes.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from voke_sim.voke.plugin import cache_directory
 
 SOURCE: Final = Path(__file__).with_name("kubernetes")
+HELM_SOURCE: Final = Path(__file__).with_name("helm")
 GO_REQUIREMENT: Final = Path(__file__).parents[2] / "requirements" / "go.txt"
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 """What a test without a node needs."""
 NODE: Final = ("kube-scheduler", "kubelet", "kube-proxy")
+HELM: Final = {
+    "helm": "helm.sh/helm/v3/cmd/helm",
+    "helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+}
+"""Programs for the chart, and their packages."""
 
 _GIVEN: Final = "KUBEBUILDER_ASSETS"
 _VERSION: Final = "k8s.io/component-base/version"
@@ -37,12 +46,15 @@ class BinariesError(RuntimeError):
 
 def version() -> str:
     """Kubernetes' version that is built here, without the ``v``."""
-    match = re.search(r"^\tk8s\.io/kubernetes v(\S+)$", (SOURCE / "go.mod").read_text(), re.MULTILINE)
-    assert match, "go.mod requires k8s.io/kubernetes"
-    return match[1]
+    return _required(SOURCE, "k8s.io/kubernetes")
 
 
-def binaries() -> Path:
+def helm_version() -> str:
+    """Helm's, without the ``v``."""
+    return _required(HELM_SOURCE, "helm.sh/helm/v3")
+
+
+def binaries(wanted: Sequence[str] = CONTROL_PLANE) -> Path:
     """The directory that holds the programs: ``KUBEBUILDER_ASSETS`` if set, else the cache.
 
     Raises:
@@ -50,19 +62,33 @@ def binaries() -> Path:
     """
     given = os.environ.get(_GIVEN)
     place = Path(given) if given else cached()
-    missing = [name for name in CONTROL_PLANE if not os.access(place / name, os.X_OK)]
+    missing = [name for name in wanted if not os.access(place / name, os.X_OK)]
     if missing:
         remedy = f"unset {_GIVEN}, or let it name" if given else "`python -m tests.cluster.binaries` makes"
         raise BinariesError(f"in {place} there is no {', '.join(missing)}; {remedy} a directory that has all")
     return place
 
 
+def helm_binaries() -> Path:
+    """The directory that holds Helm and its unit tests.
+
+    Raises:
+        BinariesError: it is not built yet.
+    """
+    place = cached_helm()
+    if not place.exists():
+        raise BinariesError(f"there is no {place}; `python -m tests.cluster.binaries` makes it")
+    return place
+
+
 def cached() -> Path:
     """Where the build of these sources belongs; it may not be there yet."""
-    key = hashlib.sha256(platform.machine().encode())
-    for path in sorted(SOURCE.iterdir()):
-        key.update(path.name.encode() + b"\0" + path.read_bytes())
-    return cache_directory() / f"kubernetes-{version()}-{key.hexdigest()[:16]}"
+    return _cache("kubernetes", version(), SOURCE)
+
+
+def cached_helm() -> Path:
+    """The same for Helm, which is told the Kubernetes that charts are for if it is not asked to look."""
+    return _cache(f"helm-for-{version()}", helm_version(), HELM_SOURCE)
 
 
 def build() -> None:
@@ -71,23 +97,71 @@ def build() -> None:
     Raises:
         BinariesError: there is no Go, or it failed.
     """
-    destination = cached()
-    if destination.exists():
+    if cached().exists():
         return
     print(f"Building Kubernetes {version()} from source; the first time this takes minutes.", file=sys.stderr)
     major, minor, _ = version().split(".", 2)
     facts = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    flags = " ".join(["-s", "-w", *(f"-X {_VERSION}.{name}={value}" for name, value in facts.items())])
+    with _filling(cached()) as built:
+        variables = {f"{_VERSION}.{name}": value for name, value in facts.items()}
+        _go_build(SOURCE, built / "kubernetes", ["."], variables)
+        for name in (*CONTROL_PLANE, *NODE):
+            (built / name).symlink_to("kubernetes")
+
+
+def build_helm() -> None:
+    """The same for Helm.
+
+    Raises:
+        BinariesError: there is no Go, or it failed.
+    """
+    if cached_helm().exists():
+        return
+    print(f"Building Helm {helm_version()} from source; the first time this takes minutes.", file=sys.stderr)
+    major, minor, _ = version().split(".", 2)
+    variables = {
+        "helm.sh/helm/v3/internal/version.version": f"v{helm_version()}",
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": major,
+        "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": minor,
+    }
+    with _filling(cached_helm()) as built:
+        _go_build(HELM_SOURCE, built, list(HELM.values()), variables)
+
+
+def _required(source: Path, module: str) -> str:
+    text = (source / "go.mod").read_text()
+    match = re.search(rf"^\t{re.escape(module)} v(\S+)( // indirect)?$", text, re.MULTILINE)
+    assert match, f"go.mod requires {module}"
+    return match[1]
+
+
+def _cache(name: str, number: str, source: Path) -> Path:
+    key = hashlib.sha256(platform.machine().encode())
+    for path in sorted(source.iterdir()):
+        key.update(path.name.encode() + b"\0" + path.read_bytes())
+    return cache_directory() / f"{name}-{number}-{key.hexdigest()[:16]}"
+
+
+@contextmanager
+def _filling(destination: Path) -> Iterator[Path]:
+    """A directory that becomes ``destination``: two processes may build at once, and one may be killed."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # Built under another name and moved: two processes may build at once, and one may be killed.
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix="build-") as scratch:
         built = Path(scratch) / destination.name
         built.mkdir()
-        _go("build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", str(built / "kubernetes"), ".")
-        for name in (*CONTROL_PLANE, *NODE):
-            (built / name).symlink_to("kubernetes")
+        yield built
         if not destination.exists():
             built.rename(destination)
+
+
+def _go_build(source: Path, output: Path, packages: Sequence[str], variables: Mapping[str, str]) -> None:
+    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
+    _go(
+        "build",
+        *("-mod=readonly", "-trimpath", "-ldflags", flags, "-o", str(output)),
+        *packages,
+        source=source,
+    )
 
 
 def update(wanted: str) -> None:
@@ -110,11 +184,11 @@ def update(wanted: str) -> None:
     _go("mod", "tidy")
 
 
-def _go(*arguments: str, capture: bool = False) -> str:
+def _go(*arguments: str, capture: bool = False, source: Path = SOURCE) -> str:
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "local"}
     done = subprocess.run(
         [_go_program(), *arguments],
-        cwd=SOURCE,
+        cwd=source,
         env=environment,
         check=False,
         text=True,
@@ -164,7 +238,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def main() -> None:
     """Print where the programs are."""
-    parser = argparse.ArgumentParser(description="Where the tests' Kubernetes is; built if it is not there.")
+    parser = argparse.ArgumentParser(
+        description="Where the tests' Kubernetes and Helm are; built if they are not there."
+    )
     parser.add_argument("--update", metavar="VERSION", help="write kubernetes/go.mod for this version first")
     wanted = parser.parse_args().update
     try:
@@ -172,7 +248,8 @@ def main() -> None:
             update(wanted)
         if not os.environ.get(_GIVEN):
             build()
-        print(binaries())
+        build_helm()
+        print(binaries(), helm_binaries(), sep="\n")
     except BinariesError as error:
         sys.exit(str(error))
 

@@ -1,7 +1,8 @@
-"""A real Kubernetes API without nodes: etcd, kube-apiserver and kube-controller-manager on loopback.
+"""A real Kubernetes API: etcd, kube-apiserver and kube-controller-manager on loopback.
 
 Everything a test asks of Kubernetes short of running pods is there: CRDs with CEL, server-side apply, RBAC,
-service accounts, garbage collection, StatefulSets that make pods (which stay Pending).
+service accounts, garbage collection, StatefulSets that make pods. These stay Pending, unless there is a node
+(``tests/cluster/worker_node.py``): for one the API is on its address, too, and there is a kube-scheduler.
 The programs end with the process that started them; their files are in one directory.
 """
 
@@ -29,7 +30,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from tests.cluster.binaries import binaries
+from tests.cluster.binaries import CONTROL_PLANE, NODE, binaries
 from tests.support.pki import Authority, Leaf
 from tests.support.ports import free_ports
 from voke_sim.children import ending_with_parent
@@ -38,7 +39,11 @@ ADMIN: Final = "admin"
 """May do everything (group system:masters)."""
 
 _MANAGER: Final = "system:kube-controller-manager"
+_SCHEDULER: Final = "system:kube-scheduler"
+_API_TO_KUBELET: Final = "api-to-kubelet"
 _SERVICES: Final = "10.96.0.0/16"
+PODS: Final = "10.244.0.0/16"
+"""Addresses of pods, where there is a node."""
 _HOSTS: Final = ("127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc")
 _START: Final = 60.0
 
@@ -62,12 +67,14 @@ class Write:
 class ControlPlane:
     """The running control plane. Made by :meth:`running`."""
 
-    def __init__(self, *, audit: bool) -> None:
-        self.programs = binaries()
+    def __init__(self, *, audit: bool, node_address: str | None) -> None:
+        self.programs = binaries(CONTROL_PLANE if node_address is None else (*CONTROL_PLANE, *NODE))
         self.directory = Path(tempfile.mkdtemp(prefix="voke-cluster-"))
         self._audit = audit
+        self._node_address = node_address
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._etcd_port, self._etcd_peer_port, self.port, self._manager_port = free_ports(4)
+        ports = free_ports(5)
+        self._etcd_port, self._etcd_peer_port, self.port, self._manager_port, self._scheduler_port = ports
         self._authority = Authority("kubernetes")
         self._audit_read = 0
         self.keep = False
@@ -75,12 +82,13 @@ class ControlPlane:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, *, audit: bool = True) -> Iterator[ControlPlane]:
+    def running(cls, *, audit: bool = True, node_address: str | None = None) -> Iterator[ControlPlane]:
         """A control plane that is ready. Its directory is kept if it failed to start, or if ``keep`` was set.
 
-        ``audit`` logs the writes, for :meth:`writes`.
+        ``audit`` logs the writes, for :meth:`writes`. With ``node_address`` it is one for a node there; it has to be
+        an address of the calling thread's network, to which all of it then belongs.
         """
-        plane = cls._ready(audit=audit)
+        plane = cls._ready(audit=audit, node_address=node_address)
         try:
             yield plane
         finally:
@@ -89,8 +97,8 @@ class ControlPlane:
                 plane._remove()
 
     @classmethod
-    def _ready(cls, *, audit: bool, attempts: int = 3) -> ControlPlane:
-        plane = cls(audit=audit)
+    def _ready(cls, *, audit: bool, node_address: str | None, attempts: int = 3) -> ControlPlane:
+        plane = cls(audit=audit, node_address=node_address)
         try:
             plane._write_files()
             plane._start()
@@ -102,7 +110,7 @@ class ControlPlane:
         else:
             return plane
         plane._remove()  # somebody took a port that was free a moment ago
-        return cls._ready(audit=audit, attempts=attempts - 1)
+        return cls._ready(audit=audit, node_address=node_address, attempts=attempts - 1)
 
     # -- for clients
 
@@ -170,6 +178,17 @@ class ControlPlane:
         return self._write_kubeconfig(
             f"{namespace}.{name}", {"token": made.stdout.strip()}, namespace=namespace
         )
+
+    def component(self, user: str, *, organization: str | None = None) -> Path:
+        """A kubeconfig of a component of Kubernetes, such as ``system:kube-proxy``."""
+        leaf = self._authority.issue(user, organization=organization)
+        return self._write_kubeconfig(user.replace(":", "-"), _certificate(leaf))
+
+    def serving(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """Certificate and key with which a component serves the API server."""
+        leaf = self._authority.issue(name, hosts=hosts)
+        self._write_leaf(name, leaf)
+        return self.directory / f"{name}.crt", self.directory / f"{name}.key"
 
     # -- what was written
 
@@ -264,20 +283,38 @@ class ControlPlane:
                 "--leader-elect=false",
                 "--kube-api-qps=200",
                 "--kube-api-burst=400",
+                *(("--node-monitor-grace-period=16s",) if self._node_address else ()),
             ],
         )
+        if self._node_address:
+            self._run(
+                "kube-scheduler",
+                [
+                    f"--kubeconfig={self.component(_SCHEDULER)}",
+                    "--bind-address=127.0.0.1",
+                    f"--secure-port={self._scheduler_port}",
+                    f"--cert-dir={here / 'scheduler'}",
+                    "--leader-elect=false",
+                ],
+            )
         self._await("kube-controller-manager", self._has_default_account)
 
     def _api_server(self) -> list[str]:
         here = self.directory
+        node = [
+            f"--kubelet-client-certificate={here / f'{_API_TO_KUBELET}.crt'}",
+            f"--kubelet-client-key={here / f'{_API_TO_KUBELET}.key'}",
+            f"--kubelet-certificate-authority={here / 'ca.crt'}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]
         audit = [
             f"--audit-policy-file={here / 'audit-policy.yaml'}",
             f"--audit-log-path={here / 'audit.log'}",
         ]
         return [
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={'0.0.0.0' if self._node_address else '127.0.0.1'}",
+            f"--advertise-address={self._node_address or '127.0.0.1'}",
             f"--secure-port={self.port}",
             f"--cert-dir={here / 'api'}",
             f"--tls-cert-file={here / 'api.crt'}",
@@ -292,6 +329,7 @@ class ControlPlane:
             f"--service-cluster-ip-range={_SERVICES}",
             "--shutdown-send-retry-after=false",
             *(audit if self._audit else []),
+            *(node if self._node_address else []),
         ]
 
     def _api_ready(self) -> bool:
@@ -342,7 +380,7 @@ class ControlPlane:
             process.wait()
 
     def _stop_all(self) -> None:
-        for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             self._stop(name)
 
     # -- files
@@ -353,7 +391,11 @@ class ControlPlane:
     def _write_files(self) -> None:
         here = self.directory
         (here / "ca.crt").write_bytes(self._authority.pem)
-        self._write_leaf("api", self._authority.issue("kube-apiserver", hosts=_HOSTS))
+        hosts = (*_HOSTS, self._node_address) if self._node_address else _HOSTS
+        self._write_leaf("api", self._authority.issue("kube-apiserver", hosts=hosts))
+        self._write_leaf(
+            _API_TO_KUBELET, self._authority.issue(_API_TO_KUBELET, organization="system:masters")
+        )
         admin = self._authority.issue(ADMIN, organization="system:masters")
         self._write_leaf(ADMIN, admin)
         self._write_kubeconfig(ADMIN, _certificate(admin))
@@ -395,8 +437,8 @@ _AUDIT_POLICY: Final = {
     "kind": "Policy",
     "omitStages": ["RequestReceived", "ResponseStarted"],
     "rules": [
-        {"level": "None", "users": [ADMIN, _MANAGER, "system:apiserver"]},
-        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "None", "users": [ADMIN, _MANAGER, _SCHEDULER, "system:kube-proxy", "system:apiserver"]},
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system", "system:nodes"]},
         {
             "level": "Metadata",
             "omitManagedFields": True,

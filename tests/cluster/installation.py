@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.cluster.charts import rights
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubelet import Kubelet
 from tests.support.thread import device
@@ -21,7 +22,6 @@ from voke_operator import names
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import PLANTS, SECRETS
-from voke_operator.rbac import manifests
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke
 
@@ -91,15 +91,27 @@ class Installation:
         """As the audit log names the operator."""
         return f"system:serviceaccount:{self.own}:{ACCOUNT}"
 
+    @property
+    def defaults(self) -> Path:
+        """The operator's file of defaults."""
+        return self.directory / "defaults.yaml"
+
+    def grant(self, issuer: str | None = None) -> None:
+        """Give the operator its account and its rights, as the chart does."""
+        self.plane.apply(*rights(account=ACCOUNT, namespace=self.own, watch=self.watch, issuer=issuer))
+
     @asynccontextmanager
     async def operator(self, *arguments: str, kubeconfig: Path | None = None) -> AsyncIterator[Operator]:
-        """Run one; at the end it is stopped as a pod is."""
+        """Run one; at the end it is stopped as a pod is. A CA that ``arguments`` name is one that it may read."""
+        if "--issuer-secret" in arguments:
+            issuer = arguments[arguments.index("--issuer-secret") + 1]
+            await asyncio.to_thread(self.grant, issuer)
         log = self.directory / f"operator-{len(self.operators)}.log"
         watch = [part for each in self.watch for part in ("--watch", each)]
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "voke_operator", "--namespace", self.own, "--gateway-image", IMAGE),
+                *("-m", "voke_operator", "--namespace", self.own, "--defaults", str(self.defaults)),
                 *("--kubeconfig", str(kubeconfig or self.kubeconfig), "--http", "127.0.0.1:0"),
                 *watch,
                 *arguments,
@@ -199,13 +211,15 @@ def ready(plant: Json, type_: str = "Ready") -> Json:
 async def installed(
     plane: ControlPlane, directory: Path, *, own: str, namespace: str, watch: Sequence[str] = ()
 ) -> AsyncIterator[Installation]:
-    """Give the operator its account and its rights; both namespaces are there."""
-    plane.apply(*manifests(account=ACCOUNT, namespace=own, watch=watch))
+    """Give the operator its account and its rights, as the chart does; both namespaces are there."""
     kubeconfig = plane.service_account(own, ACCOUNT)
     async with AsyncExitStack() as stack:
         admin = Client(await from_kubeconfig(plane.kubeconfig))
         stack.push_async_callback(admin.aclose)
-        yield Installation(plane, admin, own, namespace, directory, kubeconfig, watch)
+        here = Installation(plane, admin, own, namespace, directory, kubeconfig, watch)
+        here.grant()
+        here.defaults.write_text(json.dumps({"image": IMAGE}))
+        yield here
 
 
 def plant_document(

@@ -20,6 +20,7 @@ from kubernetes.aio.client.configuration import Configuration
 from voke_operator.kube.client import WATCH_SECONDS
 from voke_operator.kube.objects import Known, known_of
 from voke_operator.kube.resources import OURS, Resource
+from voke_operator.names import FIELD_MANAGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ async def _operator(
     configuration: Configuration, namespaces: tuple[str, ...], take: Take, stop: threading.Event
 ) -> None:
     logging.getLogger("kopf._core.reactor.running").addFilter(_no_word_of_signals)
+    identity: Any = FIELD_MANAGER  # or kopf asks for the name of who runs it, and a container's user has none
     try:
         await kopf.operator(
             registry=_registry(configuration, take),
@@ -95,6 +97,7 @@ async def _operator(
             clusterwide=not namespaces,
             namespaces=namespaces,
             standalone=True,
+            identity=identity,
             stop_flag=stop,
         )
     finally:

@@ -25,6 +25,8 @@ class Right:
     """Empty for the core group."""
     resource: str
     """Plural; of a subresource as ``plants/status``."""
+    name: str | None = None
+    """Of the object; None: of any."""
 
 
 WATCHING: Final = tuple(
@@ -77,21 +79,27 @@ async def missing_rights(
             attributes["subresource"] = subresource
         if namespace is not None:
             attributes["namespace"] = namespace
+        if right.name is not None:
+            attributes["name"] = right.name
         body = {"metadata": {"name": ""}, "spec": {"resourceAttributes": attributes}}
         async with gate:
             return bool((await client.create(ACCESS_REVIEWS, body))["status"]["allowed"])
 
     asked = [(right, namespace) for namespace in namespaces for right in dict.fromkeys(rights)]
     answers = await asyncio.gather(*(allowed(right, namespace) for right, namespace in asked))
-    verbs: dict[tuple[str | None, str, str], list[str]] = defaultdict(list)
+    verbs: dict[tuple[str | None, str, str, str | None], list[str]] = defaultdict(list)
     for (right, namespace), yes in zip(asked, answers, strict=True):
         if not yes:
-            verbs[namespace, right.group, right.resource].append(right.verb)
+            verbs[namespace, right.group, right.resource, right.name].append(right.verb)
     return [
         f"RBAC: the operator's service account lacks, {_where(namespace)}, the rule "
-        f'{{apiGroups: ["{group}"], resources: ["{plural}"], verbs: [{", ".join(dict.fromkeys(missing))}]}}'
-        for (namespace, group, plural), missing in verbs.items()
+        f'{{apiGroups: ["{group}"], resources: ["{plural}"], {_named(name)}verbs: [{", ".join(dict.fromkeys(missing))}]}}'
+        for (namespace, group, plural, name), missing in verbs.items()
     ]
+
+
+def _named(name: str | None) -> str:
+    return "" if name is None else f'resourceNames: ["{name}"], '
 
 
 def _where(namespace: str | None) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
 
 from voke_api.resources import GatewayPool
-from voke_api.resources.common import API_VERSION, Json
+from voke_api.resources.common import API_VERSION, Json, Model
 from voke_api.resources.pool import GatewayPoolSpec
 from voke_operator import names
 from voke_operator.plan.placement import ShardId
@@ -38,22 +39,23 @@ def _usual_resources() -> Json:
     return {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
+class Defaults(Model):
     """What the operator was installed with: for pools that do not say, and for the pool ``default``."""
 
-    image: str
+    image: Annotated[str, Field(min_length=1)]
     """Gateway image."""
-    pool: GatewayPoolSpec = field(default_factory=GatewayPoolSpec)
+    pool: GatewayPoolSpec = GatewayPoolSpec()
     """Stands for the pool called default as long as there is no such object."""
-    image_pull_policy: str | None = None
-    """None: Kubernetes' own rule."""
-    image_pull_secrets: tuple[Mapping[str, Any], ...] = ()
-    service_account: str | None = None
-    """Of gateway pods, in their namespace; it needs no rights. None: ``default``."""
-    resources: Mapping[str, Any] = field(default_factory=_usual_resources)
-    user: int | None = 65532
-    """User and group of the gateway; None: the platform chooses, as OpenShift does."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """Left out: Kubernetes' own rule."""
+    image_pull_secrets: tuple[Json, ...] = ()
+    """As in a Pod."""
+    service_account: Annotated[str, Field(min_length=1)] | None = None
+    """Of gateway pods, in their namespace; it needs no rights. Left out: ``default``."""
+    resources: Json = Field(default_factory=_usual_resources)
+    """Requests and limits of the gateway's container, as in a Pod."""
+    user: Annotated[int, Field(ge=1)] | None = 65532
+    """User and group of the gateway; null: the platform chooses, as OpenShift does."""
 
 
 def pool_of(name: str, pools: Mapping[str, GatewayPool], defaults: Defaults | None) -> GatewayPool | None:

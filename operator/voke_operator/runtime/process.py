@@ -25,8 +25,8 @@ from voke_operator.kube.errors import FencedError, RetryError
 from voke_operator.kube.health import Limits, LoopLag, liveness, readiness
 from voke_operator.kube.lease import Lease, Timing
 from voke_operator.kube.preflight import Right, missing_rights, preflight
-from voke_operator.names import LEASE
-from voke_operator.rbac import OWN_NAMESPACE, WATCHED, Rule
+from voke_operator.names import FLEET_CA, LEASE
+from voke_operator.rbac import WATCHED, Rule, own_namespace
 from voke_operator.reconcile.engine import Engine, Settings
 from voke_operator.reconcile.queue import Depth, Kind
 from voke_operator.reconcile.queue import Result as QueueResult
@@ -134,7 +134,7 @@ class _Process:
             CannotStartError: CRDs or rights are missing.
         """
         settings, random = self._options.settings, SystemRandom()
-        await _preflight(client, settings)
+        await _preflight(client, settings, lease=self._options.lease)
         async with (
             Lease(
                 client,
@@ -206,18 +206,19 @@ class _Observer:
 
 def _rights(rules: Sequence[Rule]) -> list[Right]:
     return [
-        Right(verb, rule.group, resource)
+        Right(verb, rule.group, resource, rule.name)
         for rule in rules
         for resource in rule.resources
         for verb in rule.verbs
     ]
 
 
-async def _preflight(client: Client, settings: Settings) -> None:
+async def _preflight(client: Client, settings: Settings, *, lease: str) -> None:
+    own = own_namespace(lease=lease, issuer=settings.issuer or FLEET_CA)
     while True:
         try:
             missing = await preflight(client, settings.scope, _rights(WATCHED))
-            missing += await missing_rights(client, (settings.namespace,), _rights(OWN_NAMESPACE))
+            missing += await missing_rights(client, (settings.namespace,), _rights(own))
         except RetryError as error:
             log.warning("the API server does not answer, to be tried again", error=str(error))
             await asyncio.sleep(_PREFLIGHT_AGAIN)

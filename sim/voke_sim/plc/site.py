@@ -118,10 +118,10 @@ class Site:
         """Simulated seconds since midnight of the first day."""
         return self.options.starts_at + self.running * self.options.time_factor
 
-    async def start(self, host: str = "127.0.0.1") -> Self:
-        """Open the endpoints, each on a free port."""
-        for server in self.servers.values():
-            await server.start(host)
+    async def start(self, host: str = "127.0.0.1", *, first_port: int | None = None) -> Self:
+        """Open the endpoints, on ports from ``first_port`` on, or on free ones."""
+        for number, server in enumerate(self.servers.values()):
+            await server.start(host, 0 if first_port is None else first_port + number)
         return self
 
     async def stop(self) -> None:

@@ -35,10 +35,12 @@ class Access:
         self._issued: dict[str, list[int]] = {}
         self._passwords: dict[str, _PasswordUser] = {}
 
-    def write_all(self, *, ingest_password: str, command_topic: str) -> None:
-        """Everything a broker needs before its first start."""
+    def write_all(
+        self, *, ingest_password: str, command_topic: str, address: str = pki.BROKER_ADDRESS
+    ) -> None:
+        """Everything that a broker at this address needs before its first start."""
         files = self._files
-        certificate, key = self.authority.issue_broker()
+        certificate, key = self.authority.issue_broker(address)
         write_private(files.broker_certificate, certificate)
         write_private(files.broker_key, key)
         write_private(files.broker_ca, pki.pem(self.authority.certificate))

@@ -1,6 +1,6 @@
 """A private mosquitto with Voke's three TLS listeners, and a fourth for Voke's own side.
 
-It runs on loopback, on free ports, from one directory that holds its configuration, its users and its
+It runs on loopback, unless another address is asked for, on free ports, from one directory that holds its configuration, its users and its
 log, and it ends with the process that started it. Works with mosquitto 2.0.11 and later 2.0 releases.
 
 What SIGHUP reloads (read in the sources of 2.0.11 and 2.0.21, and tested): password files, access rules
@@ -73,7 +73,9 @@ def find_mosquitto() -> Path:
     return Path(found)
 
 
-def render_configuration(files: Files, ports: Ports, *, plugin: Path, jwt_keys: JwtKeys) -> str:
+def render_configuration(
+    files: Files, ports: Ports, *, plugin: Path, jwt_keys: JwtKeys, address: str = BROKER_ADDRESS
+) -> str:
     """mosquitto.conf. Only options that 2.0.11 has, and that later 2.0 releases still have."""
     tls = f"certfile {files.broker_certificate}\nkeyfile {files.broker_key}\nallow_anonymous false\n"
     jwt_option = (
@@ -94,20 +96,20 @@ def render_configuration(files: Files, ports: Ports, *, plugin: Path, jwt_keys: 
         "log_dest stderr\n"
         "log_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
         "log_timestamp_format %Y-%m-%dT%H:%M:%S\n"
-        f"\nlistener {ports.mtls} {BROKER_ADDRESS}\n{tls}"
+        f"\nlistener {ports.mtls} {address}\n{tls}"
         f"cafile {files.client_cas}\n"
         f"crlfile {files.client_crls}\n"
         "require_certificate true\n"
         "use_identity_as_username true\n"
         f"acl_file {files.identity_access}\n"
-        f"\nlistener {ports.jwt} {BROKER_ADDRESS}\n{tls}"
+        f"\nlistener {ports.jwt} {address}\n{tls}"
         f"plugin {plugin}\n"
         f"plugin_opt_{jwt_option}\n"
         f"acl_file {files.identity_access}\n"
-        f"\nlistener {ports.password} {BROKER_ADDRESS}\n{tls}"
+        f"\nlistener {ports.password} {address}\n{tls}"
         f"password_file {files.plant_passwords}\n"
         f"acl_file {files.plant_access}\n"
-        f"\nlistener {ports.ingest} {BROKER_ADDRESS}\n{tls}"
+        f"\nlistener {ports.ingest} {address}\n{tls}"
         f"password_file {files.ingest_passwords}\n"
         f"acl_file {files.ingest_access}\n"
     )
@@ -119,8 +121,17 @@ class Broker:
     ports: Ports
 
     def __init__(
-        self, files: Files, *, plugin: Path, jwt_keys: JwtKeys = "per-plant", mosquitto: Path | None = None
+        self,
+        files: Files,
+        *,
+        plugin: Path,
+        jwt_keys: JwtKeys = "per-plant",
+        mosquitto: Path | None = None,
+        address: str = BROKER_ADDRESS,
+        ports: Ports | None = None,
     ) -> None:
+        self.address = address
+        self._wanted = ports
         self._files = files
         self._plugin = plugin
         self._jwt_keys = jwt_keys
@@ -148,21 +159,25 @@ class Broker:
         return self.version <= (2, 0, 11)
 
     async def start(self) -> None:
-        """Choose free ports and start; returns when every listener is open.
+        """Choose free ports, unless some were asked for, and start; returns when every listener is open.
 
         Raises:
             BrokerError: it did not come up.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            self.ports = _free_ports()
+            self.ports = self._wanted or _free_ports(self.address)
             configuration = render_configuration(
-                self._files, self.ports, plugin=self._plugin, jwt_keys=self._jwt_keys
+                self._files,
+                self.ports,
+                plugin=self._plugin,
+                jwt_keys=self._jwt_keys,
+                address=self.address,
             )
             write_private(self._files.configuration, configuration)
             try:
                 await self._launch()
             except BrokerError as error:
-                if "Address already in use" not in str(error) or attempt == _ATTEMPTS:
+                if "Address already in use" not in str(error) or self._wanted or attempt == _ATTEMPTS:
                     raise
             else:
                 return
@@ -264,10 +279,10 @@ class Broker:
         return "\n".join(self.log_text().splitlines()[-15:])
 
 
-def _free_ports() -> Ports:
+def _free_ports(address: str) -> Ports:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(4)]
         for sock in held:
-            sock.bind((BROKER_ADDRESS, 0))
+            sock.bind((address, 0))
         mtls, jwt, password, ingest = (int(sock.getsockname()[1]) for sock in held)
     return Ports(mtls=mtls, jwt=jwt, password=password, ingest=ingest)

@@ -54,13 +54,21 @@ class Ingest:
     """Voke's subscriber. Its session is persistent: what the broker took for it outlives a reconnect."""
 
     def __init__(
-        self, *, judge: Judge, records: Records, port: int, ca_pem: bytes, password: str, clock: Clock
+        self,
+        *,
+        judge: Judge,
+        records: Records,
+        host: str,
+        port: int,
+        ca_pem: bytes,
+        password: str,
+        clock: Clock,
     ) -> None:
         self._judge = judge
         self._records = records
         self._clock = clock
         self._options: dict[str, Any] = {
-            "hostname": "localhost",
+            "hostname": host,
             "port": port,
             "username": INGEST_USERNAME,
             "password": password,

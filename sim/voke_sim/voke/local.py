@@ -64,6 +64,8 @@ class LocalVoke:
         keep: int = _KEEP,
         clock: Clock = time.time,
         mosquitto: Path | None = None,
+        address: str = pki.BROKER_ADDRESS,
+        ports: Ports | None = None,
     ) -> AsyncIterator[LocalVoke]:
         """Start everything and, at the end, stop it. The directory then holds the broker's log.
 
@@ -76,6 +78,8 @@ class LocalVoke:
             keep: how many accepted, refused, sent and raised to keep whole, each.
             clock: Voke's wall clock.
             mosquitto: the broker to run; by default the one on this machine.
+            address: where the broker listens; its certificate names it.
+            ports: of the broker; free ones by default.
 
         Raises:
             BrokerError: mosquitto is missing or did not come up.
@@ -87,8 +91,15 @@ class LocalVoke:
         files.create()
         access = Access(files, jwt_keys=jwt_keys)
         password = secrets.token_urlsafe(24)
-        access.write_all(ingest_password=password, command_topic=topics.command)
-        broker = Broker(files, plugin=await plugin.build(), jwt_keys=jwt_keys, mosquitto=mosquitto)
+        access.write_all(ingest_password=password, command_topic=topics.command, address=address)
+        broker = Broker(
+            files,
+            plugin=await plugin.build(),
+            jwt_keys=jwt_keys,
+            mosquitto=mosquitto,
+            address=address,
+            ports=ports,
+        )
         records = Records(keep)
         async with contextlib.AsyncExitStack() as stack:
             judge = await Judge.start(replay_window=replay_window, signature=signature, topics=topics)
@@ -98,6 +109,7 @@ class LocalVoke:
             ingest = Ingest(
                 judge=judge,
                 records=records,
+                host=address,
                 port=broker.ports.ingest,
                 ca_pem=files.broker_ca.read_bytes(),
                 password=password,
@@ -111,7 +123,7 @@ class LocalVoke:
     @property
     def host(self) -> str:
         """A name that is in the broker's certificate and leads to it."""
-        return HOST
+        return HOST if self.broker.address == pki.BROKER_ADDRESS else self.broker.address
 
     @property
     def ports(self) -> Ports:

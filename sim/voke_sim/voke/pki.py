@@ -71,13 +71,13 @@ class CertificateAuthority:
         """The subject, without the key."""
         return f"CertificateAuthority({self.certificate.subject.rfc4514_string()!r})"
 
-    def issue_broker(self) -> tuple[bytes, bytes]:
-        """Certificate and key (PEM) for a broker on this machine."""
+    def issue_broker(self, address: str = BROKER_ADDRESS) -> tuple[bytes, bytes]:
+        """Certificate and key (PEM) for a broker at this address."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName(
             [
                 *(x509.DNSName(host) for host in BROKER_NAMES),
-                x509.IPAddress(ipaddress.ip_address(BROKER_ADDRESS)),
+                x509.IPAddress(ipaddress.ip_address(address)),
             ]
         )
         certificate = self._leaf(

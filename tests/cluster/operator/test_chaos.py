@@ -16,7 +16,7 @@ import pytest
 
 from tests.cluster import faulty_api
 from tests.cluster.faulty_api import FaultyApi
-from tests.cluster.installation import IMAGE, Installation
+from tests.cluster.installation import Installation
 from tests.cluster.operator.chronicle import Chronicle, look
 from tests.cluster.operator.nursery import Forked, Nursery
 from tests.cluster.operator.script import Script
@@ -45,7 +45,8 @@ class Reign:
         self._chance = chance
         kubeconfig = faulty.for_user_of(installation.kubeconfig)
         self._arguments = (
-            *("--namespace", installation.own, "--gateway-image", IMAGE, "--http", "127.0.0.1:0"),
+            *("--namespace", installation.own, "--defaults", str(installation.defaults)),
+            *("--http", "127.0.0.1:0"),
             *("--kubeconfig", str(kubeconfig), "--lease-seconds", str(LEASE_SECONDS)),
             *(part for each in installation.watch for part in ("--watch", each)),
         )

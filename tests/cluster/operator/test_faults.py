@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 
 from tests.cluster import faulty_api
+from tests.cluster.charts import rights
 from tests.cluster.faulty_api import Fault, FaultyApi
-from tests.cluster.installation import ACCOUNT, IMAGE, WITHIN, Installation, Operator, plant_document
+from tests.cluster.installation import ACCOUNT, WITHIN, Installation, Operator, plant_document
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.operator.chronicle import Chronicle, look
 from voke_operator import names
 from voke_operator.plan.objects import HTTP_PORT
-from voke_operator.rbac import manifests
 
 GATEWAY = names.gateway_pod("default", 0)
 POOL = {"apiVersion": "voke.lovinka.com/v1alpha1", "kind": "GatewayPool", "spec": {}}
@@ -198,7 +198,7 @@ async def test_a_kind_that_is_not_installed_is_one_line(
 
 
 async def test_every_right_that_is_missing_is_named(installation: Installation) -> None:
-    documents = manifests(account="weak", namespace=installation.own, watch=[installation.namespace])
+    documents = rights(account="weak", namespace=installation.own, watch=[installation.namespace])
     for each in documents:
         if each["kind"] == "Role":
             each["rules"] = [
@@ -213,10 +213,9 @@ async def test_every_right_that_is_missing_is_named(installation: Installation) 
     own = f"RBAC: the operator's service account lacks, in namespace {installation.own} (Role), the rule "
     assert here + '{apiGroups: ["apps"], resources: ["statefulsets"], verbs: [create]}' in said
     assert here + '{apiGroups: [""], resources: ["secrets"], verbs: [create]}' in said
-    assert (
-        own + '{apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: [get, create, update]}'
-        in said
-    )
+    leases = own + '{apiGroups: ["coordination.k8s.io"], resources: ["leases"], '
+    assert leases + "verbs: [create]}" in said
+    assert leases + 'resourceNames: ["voke-operator"], verbs: [get, update]}' in said
     assert all(line.startswith((here, own)) for line in said)
 
 
@@ -227,7 +226,7 @@ def _without_writes(rule: dict[str, Any]) -> dict[str, Any]:
 async def test_a_right_that_is_taken_away_is_named_and_work_goes_on_when_it_is_back(
     installation: Installation,
 ) -> None:
-    whole = manifests(account=ACCOUNT, namespace=installation.own, watch=[installation.namespace])
+    whole = rights(account=ACCOUNT, namespace=installation.own, watch=[installation.namespace])
     weak = [
         {**each, "rules": [_without_writes(rule) for rule in each["rules"]]}
         for each in whole
@@ -377,7 +376,7 @@ async def test_a_plant_whose_keys_are_refused_holds_up_no_other(
 
 async def test_a_leader_that_was_stopped_too_long_writes_nothing_and_ends(installation: Installation) -> None:
     plane, own, namespace = installation.plane, installation.own, installation.namespace
-    plane.apply(*manifests(account="second", namespace=own, watch=[namespace]))
+    plane.apply(*rights(account="second", namespace=own, watch=[namespace]))
     second = plane.service_account(own, "second")
     async with installation.operator(*QUICK_LEASE) as old:
         await old.until_logged("work begins")
@@ -406,5 +405,5 @@ def test_a_lease_shorter_than_its_unit_is_refused() -> None:
     from voke_operator.__main__ import main
 
     with pytest.raises(SystemExit) as ended:
-        main(["--gateway-image", IMAGE, "--lease-seconds", "0.5"])
+        main(["--defaults", "defaults.yaml", "--lease-seconds", "0.5"])
     assert ended.value.code == 2

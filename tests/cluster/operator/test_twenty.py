@@ -6,8 +6,6 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from statistics import quantiles
@@ -16,6 +14,7 @@ from typing import Final
 import pytest
 
 from tests.cluster.installation import Installation, plant_document, secret_document, voke_documents
+from tests.cluster.polls import missed, reads
 from tests.support.thread import meter
 from voke_operator.credentials.material import ISSUER, ISSUER_KEY, new_fleet_ca, revocation_list
 from voke_sim.plc.server import ModbusServer
@@ -24,22 +23,6 @@ from voke_sim.voke import LocalVoke
 PLANTS: Final = 20
 _BUSY: Final = 10.0
 """Seconds within which 95 % have to arrive however busy the machine is; what is promised is 3, measured alone."""
-
-
-def reads(voke: LocalVoke) -> Mapping[str, list[float]]:
-    """When each plant was read, by its id: of what was verified, in order."""
-    found: dict[str, set[float]] = defaultdict(set)
-    for each in voke.accepted:
-        if each.kind == "telemetry":
-            at = datetime.fromisoformat(each.document["timestamp"]).timestamp()
-            found[each.plant_id].add(at)
-    return {plant_id: sorted(each) for plant_id, each in found.items()}
-
-
-def missed(times: list[float]) -> int:
-    """Polls that a plant with an interval of a second left out. Its first is at once, the others keep its phase."""
-    kept = times[1:]
-    return round(kept[-1] - kept[0]) + 1 - len(kept) if kept else 0
 
 
 @pytest.mark.timeout(300)
@@ -86,7 +69,8 @@ async def test_twenty_plants_arrive_within_seconds_and_cost_the_others_no_poll(
         p50, p95 = quantiles(took, n=20)[9], quantiles(took, n=20)[18]
         print(f"apply → verified: p50 {p50:.2f} s, p95 {p95:.2f} s, longest {took[-1]:.2f} s")
         assert p95 < _BUSY
-        assert {name: missed(reads(voke)[plant_id]) for name, plant_id in ids.items()} == dict.fromkeys(
+        # The first poll is at once, the others keep the plant's phase.
+        assert {name: missed(reads(voke)[plant_id][1:]) for name, plant_id in ids.items()} == dict.fromkeys(
             ids, 0
         )
         assert not voke.refused

@@ -181,6 +181,13 @@ def test_the_pool_called_default_need_not_exist() -> None:
     assert pool_of("default", {"default": mine}, defaults) is mine
 
 
+def test_a_default_that_gateways_are_not_made_of_restarts_none() -> None:
+    other = Defaults(image="voke-gateway:1", pool=pool(voke={"host": "voke.example"}, writes="Disabled"))
+    stands_for_it = pool_of("default", {}, other)
+    assert stands_for_it is not None
+    assert shard_objects(SHARD, "site", stands_for_it.spec, other)[1] == stateful_set()
+
+
 def test_documents_are_plain_json() -> None:
     for document in (
         *shard_objects(SHARD, "site", pool(), DEFAULTS),

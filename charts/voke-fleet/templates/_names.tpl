@@ -1,0 +1,93 @@
+{{- /* Written by `make chart`; do not edit. */ -}}
+{{- define "voke-fleet.rules.watched" -}}
+# What people declare.
+- apiGroups: ["voke.lovinka.com"]
+  resources: ["plants", "deviceprofiles", "gatewaypools"]
+  verbs: ["get", "list", "watch"]
+# Conditions, and which keys are in force.
+- apiGroups: ["voke.lovinka.com"]
+  resources: ["plants/status", "gatewaypools/status"]
+  verbs: ["patch"]
+# Keys of plants, bundles of gateways, and Secrets that Plants refer to; watched as metadata only.
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["get", "list", "watch", "create", "update", "delete"]
+# One per gateway.
+- apiGroups: ["apps"]
+  resources: ["statefulsets"]
+  verbs: ["get", "list", "watch", "create", "patch", "delete"]
+# One per gateway.
+- apiGroups: [""]
+  resources: ["services"]
+  verbs: ["get", "list", "watch", "create", "patch", "delete"]
+# One per pool: not all gateways are drained at once.
+- apiGroups: ["policy"]
+  resources: ["poddisruptionbudgets"]
+  verbs: ["get", "list", "watch", "create", "patch", "delete"]
+# One per pool: what gateways may reach.
+- apiGroups: ["networking.k8s.io"]
+  resources: ["networkpolicies"]
+  verbs: ["get", "list", "watch", "create", "patch", "delete"]
+# Where gateways are to be asked how they are.
+- apiGroups: [""]
+  resources: ["pods"]
+  verbs: ["get", "list", "watch"]
+# An annotation that makes kubelet refresh a changed bundle at once; the pod itself cannot be changed by way of
+# its status.
+- apiGroups: [""]
+  resources: ["pods/status"]
+  verbs: ["patch"]
+# What kubectl describe shows.
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["create", "patch"]
+{{- end }}
+
+{{- define "voke-fleet.rules.own" -}}
+# Which replica leads.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["create"]
+# Which replica leads.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  resourceNames: ["{{ .Values.lease.name }}"]
+  verbs: ["get", "update"]
+# The CA that issues client certificates.
+- apiGroups: [""]
+  resources: ["secrets"]
+  verbs: ["create"]
+# The CA that issues client certificates.
+- apiGroups: [""]
+  resources: ["secrets"]
+  resourceNames: ["{{ include `voke-fleet.issuer` . }}"]
+  verbs: ["get", "update"]
+{{- end }}
+
+{{- define "voke-fleet.fleetCa" -}}
+voke-fleet-ca
+{{- end }}
+
+{{- define "voke-fleet.secretTypes" -}}
+["voke.lovinka.com/plant-credentials", "voke.lovinka.com/bundle", "voke.lovinka.com/fleet-ca"]
+{{- end }}
+
+{{- define "voke-fleet.fleetCaType" -}}
+voke.lovinka.com/fleet-ca
+{{- end }}
+
+{{- define "voke-fleet.managedByLabel" -}}
+app.kubernetes.io/managed-by
+{{- end }}
+
+{{- define "voke-fleet.managedBy" -}}
+voke-operator
+{{- end }}
+
+{{- define "voke-fleet.gatewayLabels" -}}
+app.kubernetes.io/name: voke-gateway
+{{- end }}
+
+{{- define "voke-fleet.gatewayPort" -}}
+9100
+{{- end }}

@@ -1,0 +1,199 @@
+"""``make cluster``: a Kubernetes cluster on this computer for a person to try things in, and three Plants in it.
+
+``up`` starts it in the background, shows how to reach it, and returns; ``down`` ends it. ``serve`` is that
+background process: everything ends with it. Root only. What it leaves in ``build/cluster`` are a kubeconfig and logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from tests.cluster import binaries, cluster, image
+from tests.cluster.image import ImageError
+from tests.cluster.machine import MachineError, check_possible
+from tests.cluster.release import OWN, RunningRelease
+from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
+from voke_operator.kube.client import Client, from_kubeconfig
+from voke_sim.voke.judge import Verdict
+
+STATE: Final = Path(__file__).parents[2] / "build" / "cluster"
+_PID: Final = STATE / "pid"
+_READY: Final = STATE / "ready"
+_LOG: Final = STATE / "log"
+_VOKE_LOG: Final = STATE / "voke.log"
+_KUBECONFIG: Final = STATE / "kubeconfig"
+_UP_WITHIN: Final = 300.0
+_DOWN_WITHIN: Final = 60.0
+
+
+def up() -> None:
+    """Start it, unless it runs, and say how to reach it.
+
+    Raises:
+        SystemExit: it did not come up; the message says why.
+    """
+    if _running() is None:
+        try:
+            check_possible()
+            binaries.build()
+            binaries.build_helm()
+            image.build()
+        except (MachineError, ImageError, binaries.BinariesError) as error:
+            sys.exit(str(error))
+        shutil.rmtree(STATE, ignore_errors=True)
+        STATE.mkdir(mode=0o700, parents=True)
+        with _LOG.open("wb") as log:
+            serving = subprocess.Popen(
+                [sys.executable, "-m", "tests.cluster.by_hand", "serve"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _PID.write_text(str(serving.pid))
+        deadline = time.monotonic() + _UP_WITHIN
+        while not _READY.exists():
+            if serving.poll() is not None or time.monotonic() > deadline:
+                down()
+                sys.exit(f"the cluster did not come up; {_LOG} ends:\n{_LOG.read_text()[-3000:]}")
+            time.sleep(0.2)
+    print(_words())
+
+
+def down() -> None:
+    """End it and wait for that; nothing happens if it does not run."""
+    pid = _running()
+    if pid is None:
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DOWN_WITHIN
+    while _running() is not None:
+        if time.monotonic() > deadline:
+            sys.exit(f"process {pid} does not end; its log is {_LOG}")
+        time.sleep(0.1)
+    _PID.unlink()
+
+
+def serve() -> None:
+    """Run the cluster until SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), socket.create_server(("127.0.0.1", 0)) as outside:
+        with cluster.running() as made, made.machine.entered():
+            address = f"https://127.0.0.1:{outside.getsockname()[1]}"
+            _KUBECONFIG.touch(mode=0o600)
+            _KUBECONFIG.write_text(made.plane.kubeconfig.read_text().replace(made.plane.url, address))
+            release = RunningRelease(made)
+            release.import_images()
+            release.install()
+            asyncio.run(_world(release, outside))
+
+
+async def _world(release: RunningRelease, outside: socket.socket) -> None:
+    """PLCs, Voke and what people do there, until cancelled."""
+    plane = release.cluster.plane
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _this_task().cancel)
+    with _VOKE_LOG.open("w", buffering=1) as log, contextlib.suppress(asyncio.CancelledError):
+        tell = lambda plant, words: print(f"{plant:<16} {words}", file=log)  # noqa: E731 - where is known here only
+
+        def judged(topic: str, payload: bytes, verdict: Verdict) -> None:
+            said = "verified" if verdict.reason is None else f"REFUSED: {verdict.reason}: {verdict.detail}"
+            print(f"{topic} {payload.decode(errors='replace')} {said}", file=log)
+
+        admin = Client(await from_kubeconfig(plane.kubeconfig))
+        async with (
+            aclosing(admin),
+            showcase(STATE / "voke", tell=tell) as demo,
+            Registrar(demo.voke, admin, own=OWN, tell=tell).registering(),
+            await asyncio.start_server(_forward_to(plane.port), sock=outside),
+        ):
+            demo.voke.ingest.on_judged = judged
+            apply = (plane.kubectl, "apply", "-n", "default", "-f")
+            await asyncio.to_thread(*apply, "-", given=ca_secret(demo.voke))
+            await asyncio.to_thread(*apply, str(EXAMPLES))
+            wait = ("wait", "plants", "--all", "-n", "default", "--for=condition=Ready", "--timeout=50s")
+            while (await asyncio.to_thread(plane.kubectl, *wait, check=False)).returncode:
+                await asyncio.sleep(1)
+            demo.command()
+            _READY.touch()
+            await asyncio.Event().wait()
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _forward_to(port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """What comes to a socket of the outside goes to a port of the machine's network."""
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer))
+        except OSError:
+            writer.close()
+
+    return forward
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while content := await reader.read(65_536):
+            writer.write(content)
+            await writer.drain()
+    writer.close()
+
+
+def _running() -> int | None:
+    """Process id of the background process, if it is there."""
+    try:
+        pid = int(_PID.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, ValueError):
+        return None
+    return pid if b"tests.cluster.by_hand" in command and state != "Z" else None
+
+
+def _words() -> str:
+    path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.helm_binaries()))
+    return f"""\
+A cluster runs on this computer, with the chart and three Plants. To use it:
+
+    export KUBECONFIG={_KUBECONFIG}
+    export PATH={path}:$PATH
+
+    kubectl get plants
+    kubectl describe plant brno-roof
+    kubectl explain plant.spec.devices
+    kubectl logs voke-gw-default-0
+    kubectl delete pod voke-gw-default-0        # and see the Plants come back
+    helm list -n {OWN}
+    tail -f {_VOKE_LOG}     # what arrives at Voke, and its verdict
+
+`make cluster-down` ends it."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.by_hand", description=__doc__)
+    parser.add_argument("what", choices=("up", "down", "serve"))
+    {"up": up, "down": down, "serve": serve}[parser.parse_args().what]()
+
+
+if __name__ == "__main__":
+    main()

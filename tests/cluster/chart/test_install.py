@@ -1,0 +1,225 @@
+"""The chart installed in a real cluster: what the operator can do with it, what it cannot, and what people can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.chart.at_work import beside, operating
+from tests.cluster.charts import Release, of_kind, rendered
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.installation import Operator, plant_document, voke_documents
+from tests.support.thread import meter
+from voke_operator import names
+from voke_sim.plc.server import ModbusServer
+from voke_sim.voke import LocalVoke
+
+SITES = ("north", "south")
+SECOND = {"crds": {"enabled": False}, "rbac": {"aggregate": False}}
+
+
+@pytest.fixture(scope="module")
+def whole(untouched: ControlPlane) -> Release:
+    """The chart as it is, in cluster mode; and two namespaces for Plants."""
+    for site in SITES:
+        untouched.kubectl("create", "namespace", site)
+    release = Release(untouched)
+    release.install()
+    return release
+
+
+@pytest.fixture(scope="module")
+def apart(whole: Release) -> Iterator[dict[str, Release]]:
+    """A release for each of the two namespaces, in a namespace of its own."""
+    releases = {site: Release(whole.plane, namespace=f"{site}-system") for site in SITES}
+    for site, release in releases.items():
+        release.install({**SECOND, "watch": {"namespaces": [site]}})
+    yield releases
+    for release in releases.values():
+        release.uninstall()
+
+
+def secret(name: str, *, type_: str = "Opaque", ours: bool = False) -> str:
+    labels = dict(names.OWNED) if ours else {}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": labels},
+            "type": type_,
+            "stringData": {"a": "b"},
+        }
+    )
+
+
+def denied(release: Release, namespace: str, *arguments: str, given: str | None = None) -> str:
+    """What the operator's account is told when it tries; it may take a moment until a new policy counts."""
+    kubeconfig = release.kubeconfig()
+    until = time.monotonic() + 30
+    while True:
+        done = release.plane.kubectl(
+            "-n", namespace, *arguments, given=given, kubeconfig=kubeconfig, check=False
+        )
+        if "denied request" in done.stderr or time.monotonic() > until:
+            return done.stderr
+        time.sleep(0.2)
+
+
+async def helm_test(release: Release, operator: Operator) -> None:
+    """What the pod of ``helm test`` runs, against an operator that has no Service here."""
+    (pod,) = of_kind(rendered(release=release.name, namespace=release.namespace), "Pod")
+    program, *arguments, url = pod["spec"]["containers"][0]["command"]
+    assert (program, url) == ("python", f"http://{release.account}.{release.namespace}.svc:8080/readyz")
+    here = next(line["http"] for line in operator.log if line["event"] == "operator started")
+    asked = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, f"http://{here}/readyz", stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await asked.communicate()
+    assert (asked.returncode, said) == (0, b"ok\n\n")
+
+
+@pytest.mark.parametrize("mode", ["cluster", "namespaces"])
+async def test_the_operator_with_what_the_chart_gives_it_makes_a_plant_ready(
+    whole: Release, apart: dict[str, Release], tmp_path: Path, voke: LocalVoke, mode: str
+) -> None:
+    release, site = (whole, "south") if mode == "cluster" else (apart["north"], "north")
+    async with (
+        ModbusServer({1: meter(11)}) as server,
+        beside(release, tmp_path, site) as here,
+        here.kubelet(),
+        operating(here, release) as operator,
+    ):
+        plant = plant_document("brno", str(uuid.uuid4()), {"plc1": server})
+        here.plane.apply(*voke_documents(voke), plant, namespace=site)
+        await here.register(voke, "brno")
+        await here.until_ready("brno")
+        await helm_test(release, operator)
+
+
+def test_two_installations_do_not_see_each_others_secrets(apart: dict[str, Release]) -> None:
+    for site, other in (SITES, SITES[::-1]):
+        kubeconfig = apart[site].kubeconfig()
+        for verb in ("get", "list", "watch", "create", "update", "delete"):
+            for namespace in (other, f"{other}-system", "voke-system", "kube-system"):
+                done = apart[site].plane.kubectl(
+                    "auth", "can-i", verb, "secrets", "-n", namespace, kubeconfig=kubeconfig, check=False
+                )
+                assert done.stdout.strip() == "no", (site, verb, namespace)
+        said = apart[site].plane.kubectl("get", "secrets", "-n", other, kubeconfig=kubeconfig, check=False)
+        assert "is forbidden" in said.stderr
+
+
+@pytest.mark.parametrize("mode", ["cluster", "namespaces"])
+def test_the_operator_cannot_write_or_delete_a_secret_that_is_not_its_own(
+    whole: Release, apart: dict[str, Release], mode: str
+) -> None:
+    release = whole if mode == "cluster" else apart["south"]
+    name = f"foreign-{mode}"
+    release.plane.kubectl("create", "-n", "south", "-f", "-", given=secret(name))
+    own_types = "the operator may write Secrets of its own types only, and south/"
+    said = denied(release, "south", "create", "-f", "-", given=secret(f"{name}-2"))
+    assert f"{own_types}{name}-2 is of type Opaque" in said
+    print(said)
+    assert f"{own_types}{name} is of type Opaque" in denied(release, "south", "delete", "secret", name)
+    adopted = secret(name, ours=True)
+    assert f"{own_types}{name}" in denied(release, "south", "replace", "-f", "-", given=adopted)
+    release.plane.kubectl("delete", "secret", name, "-n", "south")
+
+
+def test_the_operators_types_alone_are_not_enough(whole: Release) -> None:
+    plain = secret("keys", type_=names.PLANT_SECRET_TYPE)
+    said = denied(whole, "south", "create", "-f", "-", given=plain)
+    label = "app.kubernetes.io/managed-by=voke-operator"
+    assert f"the operator may write Secrets with the label {label} only, and south/keys is without it" in said
+    elsewhere = secret("ca", type_=names.FLEET_CA_SECRET_TYPE, ours=True)
+    said = denied(whole, "south", "create", "-f", "-", given=elsewhere)
+    assert "a CA belongs into the operator's namespace voke-system, and south/ca is elsewhere" in said
+
+
+def test_the_operator_may_write_what_is_its_own_and_others_are_not_concerned(whole: Release) -> None:
+    plane, kubeconfig = whole.plane, whole.kubeconfig()
+    own = {names.PLANT_SECRET_TYPE: "south", names.BUNDLE_SECRET_TYPE: "south"}
+    for number, (type_, namespace) in enumerate({**own, names.FLEET_CA_SECRET_TYPE: "voke-system"}.items()):
+        made = secret(f"own-{number}", type_=type_, ours=True)
+        plane.kubectl("-n", namespace, "create", "-f", "-", given=made, kubeconfig=kubeconfig)
+        plane.kubectl("-n", namespace, "replace", "-f", "-", given=made, kubeconfig=kubeconfig)
+        plane.kubectl("-n", namespace, "delete", "secret", f"own-{number}")
+    plane.kubectl("-n", "south", "create", "-f", "-", given=secret("anybody"))
+    plane.kubectl("-n", "south", "delete", "secret", "anybody")
+
+
+KINDS = ("plants", "deviceprofiles", "gatewaypools")
+WRITES = ("create", "update", "patch", "delete", "deletecollection")
+
+
+def test_people_with_kubernetes_own_roles_reach_what_they_should(whole: Release) -> None:
+    plane = whole.plane
+    for role in ("view", "edit", "admin"):
+        plane.kubectl("create", "rolebinding", role, "-n", "north", f"--clusterrole={role}", f"--user={role}")
+
+    def may(user: str, verb: str, kind: str) -> bool:
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user,
+                "resourceAttributes": {
+                    "namespace": "north",
+                    "verb": verb,
+                    "group": "voke.lovinka.com",
+                    "resource": kind,
+                },
+            },
+        }
+        answer = plane.kubectl("create", "-f", "-", "-o", "json", given=json.dumps(review))
+        allowed: bool = json.loads(answer.stdout)["status"]["allowed"]
+        return allowed
+
+    def writes(user: str) -> set[str]:
+        return {kind for kind in KINDS if all(may(user, verb, kind) for verb in WRITES)}
+
+    until = time.monotonic() + 30
+    while writes("admin") != set(KINDS) and time.monotonic() < until:
+        time.sleep(0.2)  # the controller adds rules to roles after a moment
+    for user in ("view", "edit", "admin"):
+        assert all(may(user, verb, kind) for verb in ("get", "list", "watch") for kind in KINDS)
+    assert writes("admin") == set(KINDS)
+    assert writes("edit") == {"plants", "deviceprofiles"}
+    assert not any(may("edit", verb, "gatewaypools") for verb in WRITES)
+    assert not any(may("view", verb, kind) for verb in WRITES for kind in KINDS)
+
+
+def test_a_second_release_is_told_that_the_definitions_are_somebody_elses(whole: Release) -> None:
+    said = Release(whole.plane, namespace="third-system").refused({})
+    assert "invalid ownership metadata" in said
+
+
+def test_the_deployment_and_its_service_agree(whole: Release) -> None:
+    plane: Any = whole.plane
+    service = plane.get("service", whole.account, "-n", "voke-system")
+    labels = whole.deployment()["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    budget = plane.get("poddisruptionbudget", whole.account, "-n", "voke-system")
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_notes_lead_to_a_first_plant(whole: Release, apart: dict[str, Release]) -> None:
+    notes = whole.notes()
+    for said in (
+        "it may read all Secrets of the\ncluster",
+        "helm test voke-fleet --namespace voke-system",
+        "kind: Plant",
+        "kubectl get plants --namespace default",
+        "additionalLabels",
+    ):
+        assert said in notes
+    assert "The operator looks after Plants in: north." in apart["north"].notes()
+    assert "kubectl get plants --namespace north" in apart["north"].notes()

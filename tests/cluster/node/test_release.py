@@ -1,0 +1,51 @@
+"""The life of a release: upgraded, rolled back, uninstalled, installed again; plants notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.cluster.node.fleet import Fleet
+from tests.cluster.release import RunningRelease
+from voke_operator import names
+
+pytestmark = pytest.mark.timeout(400)
+
+
+async def test_an_upgrade_and_its_rollback_leave_gateways_alone(
+    sites: Fleet, release: RunningRelease
+) -> None:
+    await sites.add("brno")
+    pod = (await sites.gateway())["metadata"]["uid"]
+    async with sites.undisturbed("brno"):
+        await sites.by_hand(release.install, {"logFormat": "logfmt"})
+        await sites.add("by-the-new")
+        await sites.by_hand(release.rollback)
+        await sites.add("by-the-old")
+    assert (await sites.gateway())["metadata"]["uid"] == pod
+    assert await sites.restarts() == 0
+    await sites.by_hand(release.install)
+
+
+async def test_uninstalling_leaves_gateways_running_and_deletes_nothing_of_the_users(
+    sites: Fleet, release: RunningRelease
+) -> None:
+    await sites.add("brno")
+    keys = await sites.key_ids("brno")
+    ca = await sites.authority()
+    async with sites.undisturbed("brno"):
+        await asyncio.to_thread(release.uninstall)
+        try:
+            for kind in ("plants", "gatewaypools"):
+                assert (await sites.get(kind))["items"], f"{kind} are still there"
+            assert await sites.has(names.plant_secret("brno"))
+            assert await sites.has(names.bundle_secret("default", 0))
+            assert await sites.authority() == ca
+            await sites.until_read_from_now("brno")
+        finally:
+            await asyncio.to_thread(release.install)
+        await sites.here.until_ready("brno")
+        await sites.add("after")
+    assert await sites.key_ids("brno") == keys
+    assert await sites.restarts() == 0
