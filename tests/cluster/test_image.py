@@ -107,10 +107,15 @@ def running_gateway(bundle: Path, *options: str) -> Iterator[tuple[str, str]]:
         yield container, address
 
 
+def log(container: str) -> str:
+    """What it wrote to either stream."""
+    return Path(podman("inspect", "--format={{.HostConfig.LogConfig.Path}}", container)).read_text()
+
+
 def until(condition: Callable[[], bool], container: str, *, within: float = 30) -> None:
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, podman("logs", container)
+        assert time.monotonic() < deadline, log(container)
         time.sleep(0.02)
 
 
