@@ -119,7 +119,7 @@ class Live:
         best = max(guesses, key=lambda guess: guess[:2], default=None)
         if best is None:
             return Defaults(image=image or _IMAGE)
-        return best[2] if image is None else replace(best[2], image=image)
+        return best[2] if image is None else best[2].model_copy(update={"image": image})
 
     def _guesses(self, there: Observed) -> Iterator[tuple[bool, bool, Defaults]]:
         """Whether a StatefulSet is just what an operator with these would make, whether they show its own image."""
