@@ -1,4 +1,4 @@
-"""``voke plan``: what the operator would make of these files in an empty namespace, and why."""
+"""``voke plan``: what the operator would make of these files, in an empty namespace or in a cluster's, and why."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from voke_cli.terminal import printable
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_api.problems import Problem
     from voke_api.resolved import PlantCredentials
+    from voke_cli.documents import Documents
+    from voke_operator.kube.client import Client
     from voke_operator.plan.candidates import Candidate
     from voke_operator.plan.plan import Plan, PlannedPlant
     from voke_operator.plan.steps import PlannedShard
@@ -26,26 +28,132 @@ _STAND_INS: Final = {"tls_certificate": 500, "tls_key": 220, "jwt_private_key": 
 
 def plan(
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            help="Plant, DeviceProfile, GatewayPool and Secret files, or directories of them.",
+            help="Plant, DeviceProfile, GatewayPool and Secret files, or directories of them. With --live they may "
+            "be left out.",
             metavar="FILE…",
         ),
-    ],
-    image: Annotated[str, typer.Option(help="Gateway image of pools that name none.")] = _IMAGE,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,  # noqa: FBT002 - a flag
+    ] = None,
+    *,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Gateway image of pools that name none (default: {_IMAGE}; with --live, the one of the gateways "
+            "that there are)."
+        ),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare with what the cluster of the kubeconfig has.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="With --live: instead of $KUBECONFIG or ~/.kube/config.")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="With --live: of the kubeconfig, instead of its current one.")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="With --live: instead of the context's.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Show what the operator would make of these files: which gateway carries which plant, and every write.
 
-    As in a namespace that is empty. Keys that would be generated are not made; something of their size stands
-    for them, so that bundles have about the size that they will have. Secrets need not be among the files.
+    As in a namespace that is empty; or, with --live, in one of a cluster as it would be with these files applied: then
+    only what would change is shown. It needs the right to read (Secrets as well), asks no gateway and writes
+    nothing.
 
-    Exit status: 0 every plant is placed, 1 some are not, or the files cannot be used, 2 wrong usage.
+    Keys that would be generated are not made; something of their size stands for them, so that bundles have about
+    the size that they will have. Without --live Secrets need not be among the files.
+
+    Exit status: 0 every plant is placed, 1 some are not, or the files or the cluster cannot be used, 2 wrong usage.
     """
+    from voke_api.problems import has_errors
+    from voke_cli.check import problem_text
+
+    if live:
+        planned, problems = _live(files or [], image, (kubeconfig, context), namespace)
+    elif kubeconfig is not None or context is not None or namespace is not None:
+        raise typer.BadParameter("--kubeconfig, --context and --namespace go with --live")
+    elif not files:
+        raise typer.BadParameter("name a file or a directory", param_hint="FILE…")
+    else:
+        planned, problems = _empty(files, image or _IMAGE)
+    if as_json:
+        typer.echo(json.dumps(as_document(planned, problems), ensure_ascii=True, allow_nan=False))
+    else:
+        for problem in problems:
+            typer.echo(problem_text(problem), err=True)
+        (_print_changes if live else _print)(planned)
+    placed = (planned.plants or live) and all(each.decision.shard is not None for each in planned.plants)
+    raise typer.Exit(0 if placed and not has_errors(problems) else 1)
+
+
+def _live(
+    files: list[Path], image: str | None, where: tuple[Path | None, str | None], namespace: str | None
+) -> tuple[Plan, list[Problem]]:
+    """In a cluster, with these files applied."""
+    import asyncio
+
+    from voke_cli.documents import read_documents
+
+    try:
+        from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, kubeconfig_namespace
+    except ImportError as error:
+        typer.echo(
+            f"voke plan --live needs the Kubernetes client, and {error.name} is not installed: "
+            "pip install 'voke-fleet[operator]'",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+    from voke_cli.live import LiveError
+
+    async def planned(documents: Documents, chosen: str) -> tuple[Plan, list[Problem]]:
+        path, context = where
+        client = Client(await from_kubeconfig(path, context=context))
+        try:
+            return await _planned_live(client, documents, chosen, image)
+        finally:
+            await client.aclose()
+
+    try:
+        chosen = namespace or kubeconfig_namespace(where[0], context=where[1])
+        documents = read_documents(files)
+        others = {
+            each.metadata.namespace
+            for each in (*documents.plants, *documents.profiles.values(), *documents.pools.values())
+            if "namespace" in each.metadata.model_fields_set
+        } - {chosen}
+        if others:
+            message = f"they are of namespace {min(others)}, and the plan is of {chosen}: give --namespace"
+            raise typer.BadParameter(message, param_hint="FILE…")
+        return asyncio.run(planned(documents, chosen))
+    except (ConfigError, LiveError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+async def _planned_live(
+    client: Client, documents: Documents, namespace: str, image: str | None
+) -> tuple[Plan, list[Problem]]:
     from datetime import UTC, datetime
 
-    from voke_api.problems import Severity, has_errors, unique
-    from voke_cli.check import problem_text
+    from voke_api.problems import unique
+    from voke_cli.live import plan_live, read_live
+
+    there = await read_live(client, namespace)
+    defaults = there.defaults(image)
+    there.lay_over(documents)
+    planned = await plan_live(client, there, defaults=defaults, credentials=stand_ins, now=datetime.now(UTC))
+    found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
+    return planned, unique([*documents.problems, *there.problems, *found])
+
+
+def _empty(files: list[Path], image: str) -> tuple[Plan, list[Problem]]:
+    """In an empty namespace."""
+    from datetime import UTC, datetime
+
+    from voke_api.problems import Severity, unique
     from voke_cli.documents import read_documents
     from voke_operator.plan.candidates import Surroundings
     from voke_operator.plan.objects import Defaults
@@ -74,15 +182,7 @@ def plan(
         now=datetime.now(UTC),
     )
     found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
-    problems = unique([*documents.problems, *found])
-    if as_json:
-        typer.echo(json.dumps(as_document(planned, problems), ensure_ascii=True, allow_nan=False))
-    else:
-        for problem in problems:
-            typer.echo(problem_text(problem), err=True)
-        _print(planned)
-    placed = planned.plants and all(each.decision.shard is not None for each in planned.plants)
-    raise typer.Exit(0 if placed and not has_errors(problems) else 1)
+    return planned, unique([*documents.problems, *found])
 
 
 def stand_ins(candidate: Candidate) -> PlantCredentials:
@@ -154,32 +254,61 @@ def _gateway(each: PlannedShard) -> dict[str, Any]:
 
 def _remarks(each: PlannedShard) -> list[str]:
     remarks = [f"over its limits: {what}" for what in each.carries.over]
+    remarks += ["keeps its storage, which is not the one of its pool"] if each.kept is not None else []
     return [*remarks, each.bundle.full] if each.bundle.full else remarks
 
 
-def _print(planned: Plan) -> None:
+def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        numbers = heading in {"PLANTS", "REQUESTS/S", "BYTES", "BUNDLE"}
+        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print()
+
+
+def _print_changes(planned: Plan) -> None:
+    """What would change in a cluster, and what is in the way."""
+    idle = [_plant(each) for each in planned.plants if each.decision.shard is None]
+    _table(("PLANT", "GATEWAY", "WHY"), [(each["name"], "–", each["message"]) for each in idle])
+    remarks = [_gateway(each) for each in planned.shards]
+    _table(
+        ("GATEWAY", "REMARKS"),
+        [(each["name"], "; ".join(each["remarks"])) for each in remarks if each["remarks"]],
+    )
+    _table(("CONFLICT", "WHY"), [(str(each.ref), each.message) for each in planned.conflicts])
+    _print_steps(planned)
+    restarts = sum(step.restarts for step in planned.steps)
+    typer.echo(
+        "nothing to do: the cluster is as it is to be"
+        if not planned.steps and not planned.conflicts
+        else f"{len(planned.steps)} writes; {restarts} gateways restart, one after another"
+        if restarts
+        else f"{len(planned.steps)} writes; no gateway restarts"
+    )
+
+
+def _print_steps(planned: Plan) -> None:
+    _table(
+        ("STEP", "OBJECT", "WHY"),
+        [(str(step.action), str(step.ref), step.reason) for step in planned.steps],
+    )
+
+
+def _print(planned: Plan) -> None:
     from voke_api.bundle import MAX_BYTES
 
-    console = Console(highlight=False)
-
-    def show(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-        if not rows:
-            return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in headings:
-            numbers = heading in {"PLANTS", "REQUESTS/S", "BYTES", "BUNDLE"}
-            table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(table)
-        console.print()
-
     plants = [_plant(each) for each in planned.plants]
-    show(
+    _table(
         ("PLANT", "GATEWAY", "REQUESTS/S", "BYTES", "WHY"),
         [
             (
@@ -193,7 +322,7 @@ def _print(planned: Plan) -> None:
         ],
     )
     gateways = [_gateway(each) for each in planned.shards]
-    show(
+    _table(
         ("GATEWAY", "PLANTS", "REQUESTS/S", "BUNDLE", "REMARKS"),
         [
             (
@@ -206,11 +335,6 @@ def _print(planned: Plan) -> None:
             for row in gateways
         ],
     )
-    show(
-        ("STEP", "OBJECT", "WHY"),
-        [(str(step.action), str(step.ref), step.reason) for step in planned.steps],
-    )
+    _print_steps(planned)
     placed = sum(row["gateway"] is not None for row in plants)
-    console.print(
-        f"{placed} of {len(plants)} plants on {len(gateways)} gateways; {len(planned.steps)} writes"
-    )
+    typer.echo(f"{placed} of {len(plants)} plants on {len(gateways)} gateways; {len(planned.steps)} writes")

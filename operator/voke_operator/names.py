@@ -41,7 +41,10 @@ GENERATION_ANNOTATION: Final = f"{GROUP}/bundle-generation"
 HASH_ANNOTATION: Final = f"{GROUP}/hash"
 """On an object of ours: of all that we want of it. The same hash, nothing to do."""
 TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
-"""On a gateway's StatefulSet: of its pod template. Another hash, and the gateway restarts."""
+"""On a gateway's StatefulSet: of its pod template. Another hash, and the gateway restarts. On its pod: of the one it
+was made by."""
+STORAGE_ANNOTATION: Final = f"{GROUP}/storage"
+"""On a gateway's StatefulSet: ``spec.shard.storage`` of its pool when it was made, as JSON."""
 RELEASE_ANNOTATION: Final = f"{GROUP}/release"
 """On a Plant: gateways of which a person says that they are dead for this Plant, separated by commas; of another
 namespace as ``NAMESPACE/GATEWAY``."""

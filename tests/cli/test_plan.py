@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -128,3 +129,25 @@ def test_what_stands_for_keys_has_their_size(method: str) -> None:
         return pack_plant(BundlePlant(plant=plant, pool=None, credentials=credentials)).size
 
     assert size(stand_ins(found)) == pytest.approx(size(for_bundle(found.given.values, made)), rel=0.1)
+
+
+def test_a_cluster_is_not_compared_with_without_the_client_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "voke_operator.kube.client", raising=False)
+    monkeypatch.setitem(sys.modules, "kubernetes.aio.client.api_client", None)
+    result = voke_plan(tmp_path, document("a", 1), arguments=("--live",))
+    assert result.exit_code == 1
+    assert "pip install 'voke-fleet[operator]'" in result.stderr
+
+
+def test_a_kubeconfig_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nowhere")
+    result = voke_plan(tmp_path, document("a", 1), arguments=("--live", "--kubeconfig", missing))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("kubeconfig")
+
+
+def test_what_says_where_a_cluster_is_goes_with_live(tmp_path: Path) -> None:
+    assert voke_plan(tmp_path, document("a", 1), arguments=("--namespace", "energy")).exit_code == 2
+    assert CliRunner().invoke(app, ["plan"]).exit_code == 2

@@ -59,6 +59,8 @@ class Kubelet:
         self._namespace = namespace
         self._directory = directory
         self.pods: dict[str, Pod] = {}
+        self.unknown_images: set[str] = set()
+        """No registry has them."""
         self.started = 0
         """Processes started so far."""
 
@@ -128,6 +130,10 @@ class Kubelet:
         secret = next(each["secret"]["secretName"] for each in volumes if "secret" in each)
         directory = self._directory / name
         directory.mkdir(parents=True, exist_ok=True)
+        image = document["spec"]["containers"][0]["image"]
+        if image in self.unknown_images:
+            await self._report_unpullable(name, document, image)
+            return
         number = next(_addresses) % 65_000 + 1
         address = f"127.{number // 250 % 250 + 2}.{number % 250 + 1}.1"
         try:
@@ -182,6 +188,21 @@ class Kubelet:
             shutil.rmtree(directory / before, ignore_errors=True)
         return version
 
+    async def _report_unpullable(self, name: str, document: dict[str, Any], image: str) -> None:
+        waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
+        container = {
+            "name": document["spec"]["containers"][0]["name"],
+            "image": image,
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": {"waiting": waiting},
+        }
+        conditions = [{"type": type_, "status": "False"} for type_ in ("Ready", "ContainersReady")]
+        status = {"phase": "Pending", "conditions": conditions, "containerStatuses": [container]}
+        if "containerStatuses" not in document.get("status", {}):
+            await self._patch(name, document, status)
+
     async def _report(self, name: str, document: dict[str, Any], address: str) -> None:
         status = {
             "phase": "Running",
@@ -191,6 +212,9 @@ class Kubelet:
                 {"type": type_, "status": "True"} for type_ in ("Initialized", "Ready", "ContainersReady")
             ],
         }
+        await self._patch(name, document, status)
+
+    async def _patch(self, name: str, document: dict[str, Any], status: dict[str, Any]) -> None:
         with contextlib.suppress(ConflictError):
             await self._client.patch_status(
                 PODS,

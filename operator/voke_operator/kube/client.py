@@ -23,7 +23,12 @@ import orjson
 import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config import (
+    ConfigException,
+    list_kube_config_contexts,
+    load_incluster_config,
+    load_kube_config,
+)
 
 from voke_operator.kube import errors
 from voke_operator.kube.request import WRITES, Request, Verb, failure
@@ -115,6 +120,22 @@ async def from_kubeconfig(path: Path | None = None, *, context: str | None = Non
             "instead of insecure-skip-tls-verify, and an https:// server"
         )
     return configuration
+
+
+def kubeconfig_namespace(path: Path | None = None, *, context: str | None = None) -> str:
+    """The namespace that ``kubectl`` would take if it is not told any.
+
+    Raises:
+        ConfigError: the file is missing or broken, or has no such context.
+    """
+    try:
+        contexts, active = list_kube_config_contexts(config_file=None if path is None else str(path))  # type: ignore[no-untyped-call]
+        chosen = active if context is None else next(each for each in contexts if each["name"] == context)
+        return str(chosen["context"].get("namespace") or "default")
+    except StopIteration:
+        raise ConfigError(f"kubeconfig has no context {context}") from None
+    except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        raise ConfigError("kubeconfig cannot be used: it is missing, or not valid") from None
 
 
 def in_cluster() -> Configuration:
@@ -230,6 +251,18 @@ class Client:
             items += page.items
             version = page.resource_version
         return Page(items, version)
+
+    async def count(self, resource: Resource, namespace: str | None = None) -> int:
+        """How many there are in a namespace, or in the cluster, of a kind that is not selected by label.
+
+        Raises:
+            ValueError: of a selection the server does not count what it leaves out.
+        """
+        if resource.selector:
+            raise ValueError(f"{resource.title} are selected by label: list them to count them")
+        answer = await self._request("list", resource, namespace, query={"limit": "1"}, accept=_METADATA_LIST)
+        rest: int = answer["metadata"].get("remainingItemCount") or 0
+        return len(answer["items"] or []) + rest
 
     async def watch(
         self,

@@ -70,9 +70,9 @@ class Step:
     document: Mapping[str, Any] | None = field(default=None, repr=False)
     """The object as it is wanted; None: to be deleted. A Secret's holds keys."""
     uid: str = ""
-    """Of the object that was observed: a precondition of DELETE."""
+    """Of the object that was observed: a precondition of DELETE. Empty: there is none."""
     resource_version: str = ""
-    """Of the object that was observed: a precondition of UPDATE."""
+    """Of the object that was observed: a precondition of all but CREATE. Empty: there is none."""
     restarts: bool = False
     """Whether the gateway restarts by it: such steps are made one shard after another."""
 
@@ -102,13 +102,21 @@ def apply_steps(
         if there is None:
             yield Step(action=Action.APPLY, ref=ref, reason="does not exist", document=document)
         elif not there.ours:
-            yield _conflict(ref)
+            yield not_ours(ref)
         elif reason := _reason(document, there):
             restarts = ref.kind == "StatefulSet" and _template(document["metadata"]) != _template(
                 {"annotations": there.annotations}
             )
             reason += "; the gateway restarts" if restarts else ""
-            yield Step(action=Action.APPLY, ref=ref, reason=reason, document=document, restarts=restarts)
+            yield Step(
+                action=Action.APPLY,
+                ref=ref,
+                reason=reason,
+                document=document,
+                uid=there.uid,
+                resource_version=there.resource_version,
+                restarts=restarts,
+            )
 
 
 def bundle_step(document: Mapping[str, Any], there: Observed | None, *, reason: str) -> Step | Conflict:
@@ -117,7 +125,7 @@ def bundle_step(document: Mapping[str, Any], there: Observed | None, *, reason: 
     if there is None:
         return Step(action=Action.CREATE, ref=ref, reason="does not exist", document=document)
     if not there.ours:
-        return _conflict(ref)
+        return not_ours(ref)
     metadata = {**document["metadata"], "resourceVersion": there.resource_version}
     return Step(
         action=Action.UPDATE,
@@ -132,7 +140,13 @@ def delete_step(there: Observed, *, reason: str) -> Step | None:
     """The step that removes an object of ours; None if it is not ours, or is being deleted already."""
     if not there.ours or there.deleting:
         return None
-    return Step(action=Action.DELETE, ref=there.ref, reason=reason, uid=there.uid)
+    return Step(
+        action=Action.DELETE,
+        ref=there.ref,
+        reason=reason,
+        uid=there.uid,
+        resource_version=there.resource_version,
+    )
 
 
 def differing(live: object, wanted: object, path: str = "") -> Iterator[str]:
@@ -173,11 +187,12 @@ def _template(metadata: Mapping[str, Any]) -> str | None:
     return annotations.get(names.TEMPLATE_HASH_ANNOTATION)
 
 
-def _conflict(ref: ObjectRef) -> Conflict:
+def not_ours(ref: ObjectRef) -> Conflict:
+    """An object is somebody else's."""
     return Conflict(
         ref=ref,
-        message=f"there is a {ref} that the operator did not make, so it is left alone; remove it, or give the "
-        "pool another name",
+        message=f"{ref} in namespace {ref.namespace} was not made by the operator and is not touched; if it is not "
+        f"needed: kubectl delete {ref.kind.lower()} -n {ref.namespace} {ref.name}",
     )
 
 

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from voke_api.resources import GatewayPool
 from voke_api.resources.common import API_VERSION, Json
-from voke_api.resources.pool import GatewayPoolSpec
+from voke_api.resources.pool import GatewayPoolSpec, Storage
 from voke_operator import names
+from voke_operator.plan.difference import differing
 from voke_operator.plan.placement import ShardId
 
 HTTP_PORT: Final = 9100
@@ -85,10 +88,39 @@ def bundle_secret(shard: ShardId, namespace: str, files: Mapping[str, bytes]) ->
 
 
 def shard_objects(
-    shard: ShardId, namespace: str, pool: GatewayPoolSpec, defaults: Defaults
+    shard: ShardId,
+    namespace: str,
+    pool: GatewayPoolSpec,
+    defaults: Defaults,
+    *,
+    annotations: Mapping[str, str] | None = None,
 ) -> tuple[Json, ...]:
-    """Service and StatefulSet of a shard."""
+    """Service and StatefulSet of a shard.
+
+    Args:
+        shard: Which.
+        namespace: Its namespace.
+        pool: Its pool.
+        defaults: For what the pool does not say.
+        annotations: Of the StatefulSet that there is. The volumes of that cannot be changed any more, so they stay
+            as they are, and all else follows the pool (:func:`kept_storage`).
+    """
+    kept = kept_storage(pool, annotations)
+    if kept is not None:
+        pool = pool.model_copy(update={"shard": pool.shard.model_copy(update={"storage": kept})})
     return _hashed(_service(shard, namespace)), _hashed(_stateful_set(shard, namespace, pool, defaults))
+
+
+def kept_storage(pool: GatewayPoolSpec, annotations: Mapping[str, str] | None) -> Storage | None:
+    """The storage that a StatefulSet has and its pool does not want; None: they agree, or can be made to.
+
+    It comes of a pool that was deleted and made anew: what claims it has is immutable in a StatefulSet.
+    """
+    held = _storage_in(annotations or {})
+    if held is None:
+        return None
+    is_claimed, is_wanted = held.persistent_volume_claim, pool.shard.storage.persistent_volume_claim
+    return held if [*differing(is_claimed, is_wanted), *differing(is_wanted, is_claimed)] else None
 
 
 def pool_objects(pool_name: str, namespace: str, pool: GatewayPoolSpec) -> tuple[Json, ...]:
@@ -120,10 +152,17 @@ def _service(shard: ShardId, namespace: str) -> Json:
 
 def _stateful_set(shard: ShardId, namespace: str, pool: GatewayPoolSpec, defaults: Defaults) -> Json:
     template = _pod_template(shard, pool, defaults)
+    digest = _hash(template)
+    template["metadata"].setdefault("annotations", {})[names.TEMPLATE_HASH_ANNOTATION] = digest
     metadata = _metadata(str(shard), namespace, _shard_labels(shard))
-    metadata["annotations"] = {names.TEMPLATE_HASH_ANNOTATION: _hash(template)}
+    metadata["annotations"] = {
+        names.TEMPLATE_HASH_ANNOTATION: digest,
+        names.STORAGE_ANNOTATION: json.dumps(_dumped(pool.shard.storage), sort_keys=True),
+    }
     spec: Json = {
         "replicas": 1,
+        # By the other policy a pod that never became ready is never replaced, not even by a good template.
+        "podManagementPolicy": "Parallel",
         "serviceName": str(shard),
         "selector": {"matchLabels": _selector(shard)},
         "revisionHistoryLimit": 2,
@@ -283,6 +322,17 @@ def _shard_labels(shard: ShardId) -> dict[str, str]:
 
 def _metadata(name: str, namespace: str, labels: Mapping[str, str]) -> Json:
     return {"name": name, "namespace": namespace, "labels": dict(labels)}
+
+
+def _dumped(storage: Storage) -> Json:
+    return storage.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _storage_in(annotations: Mapping[str, str]) -> Storage | None:
+    try:
+        return Storage.model_validate_json(annotations.get(names.STORAGE_ANNOTATION, ""))
+    except ValidationError:
+        return None  # somebody removed or changed the annotation; it is put back
 
 
 def _hashed(document: Json) -> Json:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from voke_api.bundle import BundlePlant, PackedPlant, pack_plant, profile_size
-from voke_api.problems import Problem, dotted
+from voke_api.problems import Problem, Severity, dotted
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
 from voke_operator import names
-from voke_operator.plan.bundles import HeldShard, ShardState, hold, shard_bundle
+from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, shard_bundle
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step
-from voke_operator.plan.objects import Defaults, pool_of, shard_objects
+from voke_operator.plan.objects import Defaults, kept_storage, pool_of, shard_objects
 from voke_operator.plan.packing import Weight, limits_of, weigh
-from voke_operator.plan.placement import Claim, Decision, ShardId, place
-from voke_operator.plan.steps import PlannedShard, pool_steps, shard_steps
+from voke_operator.plan.placement import Claim, Decision, ShardId, ShardPlan, place
+from voke_operator.plan.steps import PlannedShard, pool_steps, shard_refs, shard_steps
+
+_MOST_SAID: Final = 3
+"""Problems that are told to the gateway's reader."""
 
 Credentials = Callable[[Candidate], PlantCredentials | str]
 """A plant's credentials, or, for people, why there are none."""
@@ -122,12 +126,12 @@ def plan(
             around.profiles,
             None if there is None else there.files,
             leaving=carries.leaving,
-            notes={name: placement.decisions[name].message for name in carries.plants if name not in packed},
+            notes={name: str(made[name]) for name in carries.plants if name not in packed},
             applied=0 if there is None else there.applied,
         )
-        known = shard.pool in pools
-        objects = shard_objects(shard, namespace, pools[shard.pool].spec, defaults) if known else ()
-        shards.append(PlannedShard(carries=carries, bundle=bundle, objects=objects))
+        shards.append(
+            _planned(namespace, carries, bundle, pools.get(shard.pool), defaults=defaults, world=world)
+        )
     steps = list(_steps(namespace, shards, pools, held, world.objects))
     weights = {each.plant: each.weight for each in claims}
     return Plan(
@@ -177,6 +181,33 @@ def sentence(problem: Problem) -> str:
     return f"{dotted(problem.path)}: {problem.message}" if problem.path else problem.message
 
 
+def note(problems: Iterable[Problem]) -> str:
+    """Why a Plant's newest version is not used, for the gateway's reader; empty: nothing is wrong."""
+    errors = [sentence(each) for each in problems if each.severity is Severity.ERROR]
+    return "; ".join(errors[:_MOST_SAID])
+
+
+def _planned(
+    namespace: str,
+    carries: ShardPlan,
+    bundle: ShardBundle,
+    pool: GatewayPool | None,
+    *,
+    defaults: Defaults,
+    world: World,
+) -> PlannedShard:
+    if pool is None:
+        return PlannedShard(carries=carries, bundle=bundle, objects=())
+    there = world.objects.get(shard_refs(namespace, carries.shard)[0])
+    annotations = None if there is None else there.annotations
+    return PlannedShard(
+        carries=carries,
+        bundle=bundle,
+        objects=shard_objects(carries.shard, namespace, pool.spec, defaults, annotations=annotations),
+        kept=kept_storage(pool.spec, annotations),
+    )
+
+
 def _pools(plants: Iterable[Plant], around: Surroundings, defaults: Defaults) -> dict[str, GatewayPool]:
     pools = dict(around.pools or {})
     for name in {plant.spec.pool for plant in plants} - pools.keys():
@@ -189,7 +220,7 @@ def _pools(plants: Iterable[Plant], around: Surroundings, defaults: Defaults) ->
 def _made(candidate: Candidate, credentials: Credentials) -> PackedPlant | str:
     """A plant as a file, or why not, for people."""
     if candidate.error is not None:
-        return sentence(candidate.error)
+        return note(candidate.problems)
     given = credentials(candidate)
     if isinstance(given, str):
         return given
@@ -204,9 +235,16 @@ def _steps(
     objects: Mapping[ObjectRef, Observed],
 ) -> Iterator[Step | Conflict]:
     used = {each.carries.shard.pool for each in shards if not each.carries.remove}
-    there = {name for each in objects.values() if (name := each.labels.get(names.POOL_LABEL)) is not None}
-    for name in sorted(used | there):
+    labelled = {name for each in objects.values() if (name := each.labels.get(names.POOL_LABEL)) is not None}
+    for name in sorted(used | labelled):
         spec = pools[name].spec if name in pools else None
         yield from pool_steps(namespace, name, spec, in_use=name in used, objects=objects)
     for each in shards:
-        yield from shard_steps(namespace, each, held.get(each.carries.shard), objects)
+        there = held.get(each.carries.shard)
+        yield from shard_steps(
+            namespace,
+            each,
+            objects,
+            files=None if there is None else there.files,
+            may_run=there is not None and there.seen.may_run,
+        )

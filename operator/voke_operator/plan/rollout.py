@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from voke_api.resources.common import listed
 from voke_operator.plan.placement import ShardId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restartable:
-    """A gateway, as far as an upgrade is concerned."""
+    """A gateway with a StatefulSet, as far as an upgrade is concerned."""
 
     shard: ShardId
     new: bool
-    """Whether its StatefulSet has the pod template that is wanted."""
-    back: bool
-    """Whether its pod runs by its StatefulSet's template and its plants' sessions are as they were."""
+    """Whether its StatefulSet has the pod template that is wanted, or is about to."""
+    away: str = ""
+    """Why it does not work as before, for people: its pod is not of its StatefulSet's template or not ready, or
+    sessions of its plants are missing. Empty: it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,32 +33,31 @@ class Rollout:
     """These may restart."""
     later: tuple[ShardId, ...]
     """These not yet."""
-    waits_for: tuple[ShardId, ...]
+    waits_for: tuple[Restartable, ...]
     """Gateways on the new template that are not back."""
 
     @property
     def message(self) -> str:
-        """For people, one sentence; empty if there is nothing to do."""
-        waiting = f"{len(self.later)} to follow" if self.later else "none to follow"
-        if self.now:
-            return f"{' and '.join(map(str, self.now))} may restart, {waiting}"
-        if self.later:
-            return f"{waiting}, as soon as {' and '.join(map(str, self.waits_for))} is back"
-        return ""
+        """For people: who is waited for, and who waits; empty if there is nothing to do."""
+        away = "; ".join(f"{each.shard} is not back: {each.away}" for each in self.waits_for)
+        restarts = f"{listed(map(str, self.now))} may restart" if self.now else ""
+        follow = f"{listed(map(str, self.later))} to follow" if self.later else ""
+        return "; ".join(part for part in (away, restarts, follow) if part)
 
 
 def rollout(gateways: Iterable[Restartable], *, max_unavailable: int) -> Rollout:
     """Which gateways of a pool may restart now.
 
-    Those that are not back anyway come first, as their restart costs nothing; then by number.
+    Those that are away anyway come first, as their restart costs nothing; then by number. They count all the same:
+    while a template is not proven, a gateway whose pod is only being moved to another node must not get it.
 
     Args:
-        gateways: All of the pool.
+        gateways: All of the pool that have a StatefulSet.
         max_unavailable: Most that may be restarting at once, after the first.
     """
-    gateways = sorted(gateways, key=lambda each: (each.back, each.shard))
+    gateways = sorted(gateways, key=lambda each: (not each.away, each.shard))
     old = [each.shard for each in gateways if not each.new]
-    waits_for = tuple(each.shard for each in gateways if each.new and not each.back)
-    proven = any(each.new and each.back for each in gateways)
+    waits_for = tuple(each for each in gateways if each.new and each.away)
+    proven = any(each.new and not each.away for each in gateways)
     room = max(0, (max_unavailable if proven else 1) - len(waits_for))
     return Rollout(now=tuple(old[:room]), later=tuple(old[room:]), waits_for=waits_for)

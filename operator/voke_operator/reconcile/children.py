@@ -1,4 +1,4 @@
-"""Keeps objects without generated content as they are wanted: made once, mended when they differ, removed by uid.
+"""Sees what there is of the objects that the operator makes, and makes one step after another on them.
 
 Every write of what is there carries the version that was seen, a server-side apply as well: so a leader that was
 stopped in the middle of its work cannot write over its successor.
@@ -6,26 +6,37 @@ stopped in the middle of its work cannot write over its successor.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import structlog
 
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
-from voke_operator.kube.objects import Metadata, Objects
+from voke_operator.kube.objects import Metadata, Objects, metadata_of
 from voke_operator.kube.resources import (
     DISRUPTION_BUDGETS,
     NETWORK_POLICIES,
+    SECRETS,
     SERVICES,
     STATEFUL_SETS,
-    Resource,
 )
-from voke_operator.plan.difference import Conflict, Observed, apply_steps, ref_of
+from voke_operator.plan.difference import (
+    Action,
+    Conflict,
+    ObjectRef,
+    Observed,
+    Step,
+    apply_steps,
+    not_ours,
+    ref_of,
+)
 
-_BY_KIND: Final = {
-    resource.kind: resource for resource in (STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
+RESOURCES: Final = {
+    each.kind: each for each in (SECRETS, STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 }
+"""By kind."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,15 +44,12 @@ log = structlog.get_logger(__name__)
 class NotOursError(Exception):
     """An object of the name that we need was not made by us; it is not touched. The message says what to do."""
 
-    def __init__(self, resource: Resource, namespace: str, name: str) -> None:
-        super().__init__(
-            f"{resource.kind} {name} in namespace {namespace} was not made by the operator and is not touched; if it "
-            f"is not needed: kubectl delete {resource.kind.lower()} -n {namespace} {name}"
-        )
+    def __init__(self, conflict: Conflict) -> None:
+        super().__init__(conflict.message)
 
 
 class Children:
-    """The StatefulSets, Services, budgets and policies of the fleet."""
+    """The bundles, StatefulSets, Services, budgets and policies of the fleet."""
 
     def __init__(self, client: Client, objects: Objects) -> None:
         self._client = client
@@ -49,84 +57,108 @@ class Children:
         self._right: dict[str, tuple[str, int]] = {}
         """By uid: hash and generation with which an object was found to be as wanted."""
 
-    async def ensure(self, wanted: Object) -> None:
-        """Have an object as ``wanted``, which carries its own hash.
+    def known(self, refs: Iterable[ObjectRef]) -> dict[ObjectRef, Observed]:
+        """What the watches tell of objects: no content."""
+        found = ((ref, self._objects.get(RESOURCES[ref.kind], ref.namespace, ref.name)) for ref in refs)
+        return {ref: _observed(ref, metadata) for ref, metadata in found if metadata is not None}
 
-        Raises:
-            NotOursError: somebody else's has the name.
-            ConflictError, KubeError: try again.
-        """
-        resource, metadata = _BY_KIND[wanted["kind"]], wanted["metadata"]
-        hash_ = metadata["annotations"][names.HASH_ANNOTATION]
-        known = self._objects.get(resource, metadata["namespace"], metadata["name"])
-        if known is not None and self._right.get(known.uid) == (hash_, known.generation):
-            return
-        live = None if known is None else await self._live(resource, known)
-        observed = {} if live is None else {ref_of(wanted): _observed(wanted, live)}
-        step = next(apply_steps([wanted], observed), None)
-        if isinstance(step, Conflict):
-            raise NotOursError(resource, metadata["namespace"], metadata["name"])
-        if step is not None:
-            where = {"kind": resource.kind, "name": metadata["name"], "namespace": metadata["namespace"]}
-            log.info("object written", reason=step.reason, **where)
-            live = await self._write(resource, wanted, live)
-        assert live is not None
-        self._right[live["metadata"]["uid"]] = hash_, live["metadata"].get("generation", 0)
+    async def observe(self, wanted: Iterable[Object]) -> dict[ObjectRef, Observed]:
+        """What there is of objects that are ``wanted``, which carry their own hash.
 
-    async def remove(self, resource: Resource, namespace: str, name: str) -> bool:
-        """Delete an object of ours. Whether there was one.
+        One that somebody may have changed since it was found to be right is read.
 
         Raises:
             KubeError: try again.
         """
-        known = self._objects.get(resource, namespace, name)
-        if known is None or known.deleting:
-            return False
-        if known.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
-            return False
-        try:
-            await self._client.delete(
-                resource, namespace, name, uid=known.uid, resource_version=known.resource_version
-            )
-            log.info("object removed", kind=resource.kind, name=name, namespace=namespace)
-        except NotFoundError:
-            self._objects.drop(resource, known)
-        self._right.pop(known.uid, None)
-        return True
-
-    async def _live(self, resource: Resource, known: Metadata) -> Object | None:
-        try:
-            return await self._client.get(resource, known.namespace, known.name)
-        except NotFoundError:
-            self._objects.drop(resource, known)
-            return None
-
-    async def _write(self, resource: Resource, wanted: Object, live: Object | None) -> Object:
-        metadata = wanted["metadata"]
-        if live is None:
+        seen: dict[ObjectRef, Observed] = {}
+        for document in wanted:
+            ref = ref_of(document)
+            resource = RESOURCES[ref.kind]
+            metadata = self._objects.get(resource, ref.namespace, ref.name)
+            if metadata is None:
+                continue
+            if self._right.get(metadata.uid) == (_hash_of(document), metadata.generation):
+                seen[ref] = _observed(ref, metadata)
+                continue
             try:
-                written = await self._client.create(resource, wanted)
-            except AlreadyExistsError:
-                there = await self._client.get(resource, metadata["namespace"], metadata["name"])
-                if not _observed(wanted, there).ours:
-                    raise NotOursError(resource, metadata["namespace"], metadata["name"]) from None
-                raise ConflictError(f"{resource.kind} {metadata['name']} was made meanwhile") from None
+                live = await self._client.get(resource, ref.namespace, ref.name)
+            except NotFoundError:
+                self._objects.drop(resource, metadata)
+                continue
+            seen[ref] = _observed(ref, metadata_of(live), live)
+            if next(apply_steps([document], seen), None) is None:
+                self._note_right(live, document)
+        return seen
+
+    async def make(self, step: Step) -> Object | None:
+        """Make one step; the object as it is now, None if it was deleted.
+
+        Raises:
+            NotOursError: somebody else's has the name.
+            ConflictError, KubeError: observe and plan again.
+        """
+        resource, ref = RESOURCES[step.ref.kind], step.ref
+        if step.action is Action.DELETE:
+            await self._delete(step)
+            return None
+        assert step.document is not None
+        body = dict(step.document)
+        if not step.resource_version:
+            written = await self._create(ref, body)
+        elif step.action is Action.UPDATE:
+            written = await self._client.replace(resource, body)
         else:
-            version = live["metadata"]["resourceVersion"]
-            written = await self._client.apply(
-                resource, {**wanted, "metadata": {**metadata, "resourceVersion": version}}
-            )
+            metadata = {**body["metadata"], "resourceVersion": step.resource_version}
+            written = await self._client.apply(resource, {**body, "metadata": metadata})
         self._objects.written(resource, written)
+        if step.action is Action.APPLY:
+            log.info("object written", reason=step.reason, **_where(ref))
+            self._note_right(written, body)
         return written
 
+    async def _create(self, ref: ObjectRef, body: Object) -> Object:
+        resource = RESOURCES[ref.kind]
+        try:
+            return await self._client.create(resource, body)
+        except AlreadyExistsError:
+            there = metadata_of(await self._client.get_metadata(resource, ref.namespace, ref.name))
+            if not _observed(ref, there).ours:
+                raise NotOursError(not_ours(ref)) from None
+            raise ConflictError(f"{ref} was made meanwhile") from None
 
-def _observed(wanted: Object, live: Object) -> Observed:
-    metadata = live["metadata"]
+    async def _delete(self, step: Step) -> None:
+        resource, ref = RESOURCES[step.ref.kind], step.ref
+        try:
+            await self._client.delete(
+                resource, ref.namespace, ref.name, uid=step.uid, resource_version=step.resource_version
+            )
+            log.info("object removed", reason=step.reason, **_where(ref))
+        except NotFoundError:
+            known = self._objects.get(resource, ref.namespace, ref.name)
+            if known is not None:
+                self._objects.drop(resource, known)
+        self._right.pop(step.uid, None)
+
+    def _note_right(self, live: Object, wanted: Mapping[str, Any]) -> None:
+        metadata = live["metadata"]
+        self._right[metadata["uid"]] = _hash_of(wanted), metadata.get("generation", 0)
+
+
+def _hash_of(document: Mapping[str, Any]) -> str:
+    return str(document["metadata"]["annotations"][names.HASH_ANNOTATION])
+
+
+def _observed(ref: ObjectRef, metadata: Metadata, live: Object | None = None) -> Observed:
     return Observed(
-        ref=ref_of(wanted),
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
-        labels=metadata.get("labels") or {},
-        annotations=metadata.get("annotations") or {},
+        ref=ref,
+        uid=metadata.uid,
+        resource_version=metadata.resource_version,
+        labels=metadata.labels,
+        annotations=metadata.annotations,
+        deleting=metadata.deleting,
         content=live,
     )
+
+
+def _where(ref: ObjectRef) -> dict[str, str]:
+    return {"kind": ref.kind, "name": ref.name, "namespace": ref.namespace}

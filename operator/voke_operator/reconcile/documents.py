@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from voke_api.bundle import profile_size
 from voke_api.problems import Problem
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.validate import Resource as Document
@@ -25,10 +26,12 @@ _PARTS: Final = ("apiVersion", "kind", "metadata", "spec")
 D = TypeVar("D", Plant, DeviceProfile, GatewayPool)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parsed:
     version: tuple[str, object]
     found: Document | tuple[Problem, ...]
+    size: int | None = None
+    """Of a profile, in a bundle; None: nobody has asked yet."""
 
 
 class Documents:
@@ -65,6 +68,16 @@ class Documents:
         """Those of the wanted profiles that are there and can be read, by name."""
         found = {name: self._read_shared(PROFILES, Name(namespace, name)) for name in sorted(wanted)}
         return {name: each for name, each in found.items() if isinstance(each, DeviceProfile)}
+
+    def profile_sizes(self, namespace: str, wanted: Iterable[str]) -> dict[str, int]:
+        """What each of the wanted profiles that can be read adds to a bundle, by name."""
+        sizes: dict[str, int] = {}
+        for name in self.profiles(namespace, wanted):
+            parsed = self._shared[PROFILES, Name(namespace, name)]
+            if parsed.size is None and isinstance(parsed.found, DeviceProfile):
+                parsed.size = profile_size(parsed.found)
+            sizes[name] = parsed.size or 0
+        return sizes
 
     def version(self, resource: Resource, name: Name) -> str:
         """Which version of an object is there, as text; empty: none."""

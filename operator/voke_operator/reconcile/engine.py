@@ -38,6 +38,7 @@ from voke_operator.reconcile.placing import Placing
 from voke_operator.reconcile.plants import PlantReconciler
 from voke_operator.reconcile.pools import PoolReconciler
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Queue
+from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.reconcile.shards import ShardReconciler, read_files, shard_of
 from voke_operator.reconcile.statuses import Statuses
 from voke_operator.runtime.metrics import Fleet as FleetFigures
@@ -85,6 +86,7 @@ class Engine:
         """``client`` is fenced by the Lease; ``instance`` names this process in Events."""
         self._has_begun = False
         self._unseen: set[Key] = set()
+        self._all_seen = False
         self._client = client
         self._random = random
         self.objects = Objects(self._changed)
@@ -111,6 +113,9 @@ class Engine:
         )
         self._placing = placing = Placing(self.objects, documents, self.fleet, self.gateways)
         children = Children(client, self.objects)
+        rollouts = Rollouts(
+            self.objects, documents, self.fleet, self.gateways, defaults=settings.defaults, clock=clock
+        )
         now = lambda: datetime.fromtimestamp(wall_clock(), UTC)  # noqa: E731 - the wall clock in another form
         self._keeper = CredentialKeeper(
             client,
@@ -143,13 +148,13 @@ class Engine:
             self.fleet,
             children=children,
             placing=placing,
+            rollouts=rollouts,
             gateways=self.gateways,
-            defaults=settings.defaults,
             add=self.work.add,
             report=self._report,
         )
         self._pools = PoolReconciler(
-            documents, self.fleet, children=children, defaults=settings.defaults, report=self._report
+            self.fleet, children=children, rollouts=rollouts, add=self.work.add, report=self._report
         )
 
     async def run(self) -> None:
@@ -207,8 +212,9 @@ class Engine:
     def _looked_at(self, key: Key) -> None:
         """Say when every plant that was there at the start has been looked at."""
         self._unseen.discard(key)
-        if not self._unseen and not self._placing.all_visited:
-            self._placing.all_visited = True
+        if not self._unseen and not self._all_seen:
+            self._all_seen = True
+            self._placing.all_visited()
             log.info("everything was looked at", plants=self.objects.count(PLANTS))
 
     def _report(self, key: Key) -> None:

@@ -65,6 +65,31 @@ class PlantRecord:
     """Why ``packed`` is not in its bundle."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A gateway's pod, as far as its metadata do not say."""
+
+    version: str
+    """``resourceVersion`` that this is from."""
+    ready: bool
+    problem: str = ""
+    """Why it is not ready, as Kubernetes says it, such as "ImagePullBackOff: no such image"."""
+    failing: bool = False
+    """It will not become ready by waiting alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """What is to be back after a gateway's restart."""
+
+    template: str
+    """Hash of the pod template that it restarts for."""
+    sessions: frozenset[str] | None
+    """Plants whose sessions were as they should be; None: that was not known."""
+    started_at: float | None
+    """Of the process before, as it said itself; None: that was not known, or its pod is of that template already."""
+
+
 @dataclass(slots=True)
 class ShardRecord:
     """One shard: what its bundle is to list, and what was read or written of it by this process."""
@@ -85,12 +110,18 @@ class ShardRecord:
     """Where its gateway serves HTTP."""
     applied: int = 0
     """Generation of the bundle that its gateway said last that it has applied."""
-    pod_version: str = ""
-    """``resourceVersion`` of the pod that ``address`` is from."""
+    pod: Pod | None = None
+    """Of which ``address`` is; None: it has none."""
+    restart: Restart | None = None
+    """By a pod template that was allowed to it, until all of its pool have that."""
+    away_since: float | None = None
+    """Since when an upgrade has waited for its gateway, by the loop's clock."""
     load: Load | None = None
     """Of ``plants``; None: to be added up."""
-    trouble: str = ""
-    """Why its objects could not be made, for people."""
+    trouble: Cause | None = None
+    """Why its objects could not be made."""
+    remark: Cause | None = None
+    """Why they are not quite what its pool wants, though its gateway is at work."""
 
 
 class Fleet:
@@ -99,8 +130,10 @@ class Fleet:
     def __init__(self) -> None:
         self.plants: dict[Name, PlantRecord] = {}
         self.shards: dict[Shard, ShardRecord] = {}
-        self.troubles: dict[Name, str] = {}
-        """By pool: why what belongs to it beside its shards could not be made, for people."""
+        self.troubles: dict[Name, Cause] = {}
+        """By pool: why what belongs to it beside its shards could not be made."""
+        self.rollouts: dict[Name, Cause] = {}
+        """By pool: how far its gateways are with a new pod template, if not all have it and are back."""
         self._users: dict[tuple[str, str, str], set[Name]] = {}
         """Plants by what they depend on: kind, namespace, name."""
         self._holders: dict[str, set[Shard]] = {}

@@ -7,7 +7,7 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PODS, STATEFUL_SETS
 from voke_operator.plan.candidates import in_the_right
 from voke_operator.plan.packing import Limits
-from voke_operator.plan.placement import Claim, Decision, Reason, ShardId, lets_go, search, stay
+from voke_operator.plan.placement import Claim, Decision, Reason, lets_go, search, stay
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.status import causes
@@ -32,8 +32,7 @@ class Placing:
         self._documents = documents
         self._fleet = fleet
         self._gateways = gateways
-        self.all_visited = False
-        """Every plant that was there at the start has been looked at since, so that all loads are known."""
+        self._all_visited = False
 
     def duplicate_of(self, name: Name, plant_id: str) -> Cause | None:
         """Why another Plant has this plantId and keeps it; None: nobody else does."""
@@ -65,16 +64,16 @@ class Placing:
         """
         record = self._fleet.plant(name)
         here = record.shard
-        listed = [_local(here)] if here is not None and self._runs(name, claim.plant_id) else []
+        listed = [here.local] if here is not None and self._runs(name, claim.plant_id) else []
         decision = stay(claim, listed, limits)
         if decision is None:
             assert limits is not None
             # Off its shard first: that has to let go of it, and plants that change places must not wait for each other.
             self._fleet.assign(name, None)
-            if not self._all_visited(Name(name.namespace, claim.pool)):
+            if not self._knows_loads(Name(name.namespace, claim.pool)):
                 raise NotYetError(claim.pool, set() if here is None else {here})
             decision = self._search(name, claim, limits)
-        target = None if decision.shard is None else _full(name.namespace, decision.shard)
+        target = None if decision.shard is None else Shard.of(name.namespace, decision.shard)
         self._fleet.assign(name, target, claim.plant_id)
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
@@ -107,9 +106,13 @@ class Placing:
             or self._objects.get(PODS, shard.namespace, pod) is not None
         )
 
-    def _all_visited(self, pool: Name) -> bool:
+    def all_visited(self) -> None:
+        """Every plant that was there at the start has been looked at since, so that all loads are known."""
+        self._all_visited = True
+
+    def _knows_loads(self, pool: Name) -> bool:
         """Whether it is known how full a pool's shards are."""
-        return self.all_visited or all(
+        return self._all_visited or all(
             record.visited
             for number in self._fleet.shards_of(pool)
             for _, record in self._fleet.members(Shard(pool.namespace, pool.name, number))
@@ -132,7 +135,7 @@ class Placing:
             )
         shards = self._fleet.shards_of(Name(name.namespace, claim.pool))
         loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
-        here = [_local(shard) for shard in sorted(holders) if shard.namespace == name.namespace]
+        here = [shard.local for shard in sorted(holders) if shard.namespace == name.namespace]
         return search(claim, here, loads, limits)
 
     def _cause(self, name: Name, claim: Claim, decision: Decision, duplicate: Cause | None) -> Cause | None:
@@ -141,7 +144,7 @@ class Placing:
                 return duplicate
             case Reason.MOVING:
                 dead = ",".join(
-                    str(_local(shard)) if shard.namespace == name.namespace else str(shard)
+                    str(shard.local) if shard.namespace == name.namespace else str(shard)
                     for shard in sorted(self._fleet.holders(claim.plant_id))
                 )
                 return causes.of(
@@ -159,11 +162,3 @@ class Placing:
         if record is None or record.shard is None:
             return False
         return self._fleet.shard(record.shard).plants.get(name.name) == plant_id
-
-
-def _local(shard: Shard) -> ShardId:
-    return ShardId(shard.pool, shard.number)
-
-
-def _full(namespace: str, shard: ShardId) -> Shard:
-    return Shard(namespace, shard.pool, shard.number)

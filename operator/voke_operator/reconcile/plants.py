@@ -14,8 +14,8 @@ from typing import Final
 
 import structlog
 
-from voke_api.bundle import BundlePlant, pack_plant, profile_size
-from voke_api.problems import Problem, Severity
+from voke_api.bundle import BundlePlant, pack_plant
+from voke_api.problems import Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
 from voke_operator import names
@@ -29,7 +29,7 @@ from voke_operator.plan.candidates import Candidate, Surroundings, candidate
 from voke_operator.plan.objects import Defaults, pool_of
 from voke_operator.plan.packing import limits_of, weigh
 from voke_operator.plan.placement import Claim
-from voke_operator.plan.plan import sentence
+from voke_operator.plan.plan import note
 from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets, secrets_of
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, References
@@ -41,8 +41,6 @@ from voke_operator.status.poll import Shard
 LOOK_AGAIN: Final = 3600.0
 """Seconds after which a plant is looked at though nothing is known to have changed."""
 _SOON: Final = 0.5
-_MOST_SAID: Final = 3
-"""Problems that are told to the gateway's reader."""
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +97,7 @@ class PlantReconciler:
                 record.visited = True  # others on its shard do not wait until a person has mended it
                 raise
         else:
-            record.problems, record.note, again = found, _note(found), LOOK_AGAIN
+            record.problems, record.note, again = found, note(found), LOOK_AGAIN
         if again is None:
             return _SOON
         record.visited = True
@@ -131,7 +129,8 @@ class PlantReconciler:
             if settled.credentials is not None:
                 self._pack(name, record, one, settled.credentials, {**versions, **settled.versions})
                 usable = True
-        record.note = "" if usable else _note(own, record)
+        cause = record.credentials.cause
+        record.note = "" if usable else note(own) or ("" if cause is None else cause.message)
         claim = Claim(
             plant=name.name,
             plant_id=plant.spec.plant_id,
@@ -201,8 +200,7 @@ class PlantReconciler:
             if before is None or before.content != packed.content:
                 record.written, record.full = None, None
         record.packed_generation = metadata.generation
-        profiles = self._documents.profiles(name.namespace, record.references.profiles)
-        sizes = {each: profile_size(profile) for each, profile in profiles.items()}
+        sizes = self._documents.profile_sizes(name.namespace, record.references.profiles)
         self._fleet.weigh(name, weigh(one.resolved, packed, sizes))
 
     def _gone(self, name: Name) -> None:
@@ -225,12 +223,3 @@ class PlantReconciler:
 
     def _dirty(self, shard: Shard) -> None:
         self._add(Key(Kind.SHARD, shard.namespace, shard.pool, shard.number), after=SHARD_WINDOW)
-
-
-def _note(problems: tuple[Problem, ...], record: PlantRecord | None = None) -> str:
-    """Why the newest version is not used, for the gateway's reader."""
-    errors = [sentence(each) for each in problems if each.severity is Severity.ERROR]
-    if errors:
-        return "; ".join(errors[:_MOST_SAID])
-    cause = None if record is None else record.credentials.cause
-    return "" if cause is None else cause.message

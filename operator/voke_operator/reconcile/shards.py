@@ -21,36 +21,47 @@ from voke_api.bundle import (
     contents,
     packed_in,
 )
+from voke_api.resources.observed import PlantObserved
 from voke_operator import names
 from voke_operator.kube.client import Client, Object
-from voke_operator.kube.errors import AlreadyExistsError, ConflictError, KubeError, NotFoundError
+from voke_operator.kube.errors import ConflictError, KubeError, NotFoundError, PermanentError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PLANTS, PODS, SECRETS, SERVICES, STATEFUL_SETS
-from voke_operator.plan.bundles import ShardBundle, changes, shard_bundle
-from voke_operator.plan.objects import HTTP_PORT, Defaults, bundle_secret, pool_of, shard_objects
-from voke_operator.plan.placement import ShardId
+from voke_operator.kube.resources import PLANTS, PODS, SECRETS, STATEFUL_SETS
+from voke_operator.plan.bundles import ShardBundle, shard_bundle
+from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, not_ours
+from voke_operator.plan.objects import HTTP_PORT, template_hash
+from voke_operator.plan.placement import ShardPlan
+from voke_operator.plan.steps import PlannedShard, shard_refs, shard_steps
 from voke_operator.reconcile.children import Children, NotOursError
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
 from voke_operator.reconcile.queue import Key, Kind
-from voke_operator.reconcile.statuses import plant_observed
+from voke_operator.reconcile.rollouts import Rollouts, pod_of
+from voke_operator.reconcile.statuses import observed_in
 from voke_operator.status import causes
+from voke_operator.status.facts import Cause
 from voke_operator.status.poll import Gateways, Shard
+from voke_operator.status.reasons import Reason
 
 _NOT_VISITED: Final = 0.5
 """Seconds until a shard is looked at again whose plants were not all looked at yet."""
 _NAME_TAKEN: Final = 30.0
 """Seconds until it is looked again whether a person has removed what is in the way: no watch tells of it."""
+_REFUSED: Final = 60.0
+"""Seconds until what the API server has refused is tried again."""
 _LET_GO: Final = 2.0
-"""Seconds between two looks at whether a gateway has let go of a plant."""
-_FULL: Final = "BundleFull"
+"""Seconds between two looks at whether a gateway has let go of a plant, or its pod is gone."""
 _UNKNOWN: Final = "?"
 """Version of a Secret that has to be read again."""
 _TOUCHES: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
 """Seconds to wait before each touch of the pod: kubelet's watch of the Secret may come later than the first."""
 
 log = structlog.get_logger(__name__)
+
+
+class RefusedError(Exception):
+    """The API server refuses an object of a gateway. A person must act; the message names it."""
 
 
 class ShardReconciler:
@@ -65,8 +76,8 @@ class ShardReconciler:
         *,
         children: Children,
         placing: Placing,
+        rollouts: Rollouts,
         gateways: Gateways,
-        defaults: Defaults,
         add: Callable[..., None],
         report: Callable[[Key], None],
     ) -> None:
@@ -77,8 +88,8 @@ class ShardReconciler:
         self._fleet = fleet
         self._children = children
         self._placing = placing
+        self._rollouts = rollouts
         self._gateways = gateways
-        self._defaults = defaults
         self._add = add
         self._report = report
         self._touching: dict[Shard, asyncio.Task[None]] = {}
@@ -105,32 +116,98 @@ class ShardReconciler:
             await self._see(shard, record)
             return await self._bring_in_order(shard, record)
         except NotOursError as error:
-            log.warning("name taken", shard=str(shard), problem=str(error))
-            self._say(shard, record, str(error))
+            self._say(shard, record, causes.of(Reason.GATEWAY_CONFLICT, str(error)))
             return _NAME_TAKEN
+        except RefusedError as error:
+            self._say(shard, record, causes.of(Reason.GATEWAY_REFUSED, str(error)))
+            return _REFUSED
 
     async def _bring_in_order(self, shard: Shard, record: ShardRecord) -> float | None:
+        wanted = self._rollouts.wanted(shard)
+        objects = await self._children.observe(wanted)
         if any(not plant.visited for _, plant in self._fleet.members(shard)):
             return _NOT_VISITED
+        self._settle_leaving(shard, record)
+        planned = PlannedShard(
+            carries=self._carries(shard, record), bundle=self._bundle(shard, record), objects=wanted
+        )
+        if not planned.bundle.changed:
+            self._tell_of_bundle(shard, record, planned.bundle)
+        objects |= self._known(shard, record, remove=planned.carries.remove)
+        may_run = self._placing.may_run(shard)
+        for step in shard_steps(
+            shard.namespace, planned, objects, files=record.files or None, may_run=may_run
+        ):
+            if isinstance(step, Conflict):
+                raise NotOursError(step)
+            if planned.carries.remove and record.plants:  # a plant was placed on it meanwhile
+                return 0.0
+            if step.restarts and not self._rollouts.may_restart(shard, template_hash(step.document or {})):
+                continue  # the pool's reconcile says when
+            await self._make(shard, record, step, planned.bundle)
+        if planned.carries.remove:
+            return self._forget(shard, record, may_run=may_run)
+        self._say(shard, record, None, remark=self._rollouts.kept(shard))
+        self._add(Key(Kind.POOL, shard.namespace, shard.pool))
+        return _LET_GO if record.leaving else None
+
+    def _settle_leaving(self, shard: Shard, record: ShardRecord) -> None:
         before = set(record.leaving)
         self._placing.settle_leaving(shard)
         for plant_id in before - record.leaving.keys():
             for waiting in self._fleet.with_plant_id(plant_id):
                 self._add(Key(Kind.PLANT, *waiting), fresh=True)
-        if not record.plants and not record.leaving:
-            await self._remove(shard, record)
-            return None
-        await self._write(shard, record)
-        await self._ensure(shard)
-        self._say(shard, record, "")
-        return _LET_GO if record.leaving else None
 
-    def _say(self, shard: Shard, record: ShardRecord, trouble: str) -> None:
-        """Note what is in the way of the shard's objects, for the statuses of its plants."""
-        if record.trouble != trouble:
-            record.trouble = trouble
-            for name, _ in self._fleet.members(shard):
-                self._report(Key(Kind.PLANT, *name))
+    def _carries(self, shard: Shard, record: ShardRecord) -> ShardPlan:
+        return ShardPlan(
+            shard=shard.local,
+            plants=tuple(sorted(record.plants)),
+            load=self._fleet.load(shard),
+            leaving=tuple(record.leaving.values()),
+            remove=not record.plants and not self._is_needed(shard, record),
+        )
+
+    def _is_needed(self, shard: Shard, record: ShardRecord) -> bool:
+        """Whether an empty shard is still to let go of something in good order, or is waited for."""
+        answers = self._gateways.view(shard).silence is None
+        waited_for = any(self._fleet.with_plant_id(plant_id) for plant_id in record.leaving)
+        return bool(record.leaving) and (answers or waited_for)
+
+    def _known(self, shard: Shard, record: ShardRecord, *, remove: bool) -> dict[ObjectRef, Observed]:
+        """What there is, beside what was read: all of a shard that is to be removed, else the bundle, as it was read."""
+        refs = shard_refs(shard.namespace, shard.local)
+        if remove:
+            return self._children.known(refs)
+        version, bundle = record.secret_version, refs[-1]
+        there = Observed(ref=bundle, resource_version=version, labels=names.OWNED)
+        return {bundle: there} if version else {}
+
+    async def _make(self, shard: Shard, record: ShardRecord, step: Step, bundle: ShardBundle) -> None:
+        try:
+            made = await self._children.make(step)
+        except (ConflictError, NotFoundError):
+            if step.ref.kind == SECRETS.kind:
+                record.secret_version = _UNKNOWN
+            raise
+        except PermanentError as error:
+            if step.ref.kind == SECRETS.kind:
+                raise
+            raise RefusedError(f"the API server refuses {step.ref}: {error}") from None
+        if step.ref.kind == SECRETS.kind and made is not None:
+            self._note_written(shard, record, bundle, made, changes=step.reason)
+
+    def _say(
+        self, shard: Shard, record: ShardRecord, trouble: Cause | None, *, remark: Cause | None = None
+    ) -> None:
+        """Note what is in the way of the shard's objects, or remarkable, for the statuses of pool and plants."""
+        if (record.trouble, record.remark) == (trouble, remark):
+            return
+        if trouble is not None:
+            log.warning("gateway cannot be brought in order", shard=str(shard), problem=trouble.message)
+        record.trouble, record.remark = trouble, remark
+        self._report(Key(Kind.POOL, shard.namespace, shard.pool))
+        for name, _ in self._fleet.members(shard):
+            self._report(Key(Kind.PLANT, *name))
 
     async def read_all(self) -> None:
         """Read every bundle that there is: what the gateways run now.
@@ -154,10 +231,9 @@ class ShardReconciler:
         for metadata in self._objects.all(PLANTS):
             name = Name(metadata.namespace, metadata.name)
             record = self._fleet.plants.get(name)
-            document = self._objects.document(PLANTS, *name)
-            if document is None or (record is not None and record.shard is not None):
+            if record is not None and record.shard is not None:
                 continue
-            observed = plant_observed(document)
+            observed = observed_in(PlantObserved, self._objects.status(PLANTS, *name))
             if observed.shard is None or observed.plant_id is None:
                 continue
             pool = observed.gateway.removeprefix(names.gateway_prefix()).removesuffix(f"-{observed.shard}")
@@ -205,7 +281,7 @@ class ShardReconciler:
             record.files, record.secret_version = {}, ""
             return
         if document.get("type") != names.BUNDLE_SECRET_TYPE:
-            raise NotOursError(SECRETS, shard.namespace, name)
+            raise NotOursError(not_ours(shard_refs(shard.namespace, shard.local)[-1]))
         if document["metadata"]["resourceVersion"] == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
@@ -217,11 +293,11 @@ class ShardReconciler:
         with suppress(BundleUnreadableError):
             record.generation = max(record.generation, contents(record.files).generation)
 
-    async def _write(self, shard: Shard, record: ShardRecord) -> None:
+    def _bundle(self, shard: Shard, record: ShardRecord) -> ShardBundle:
         members = dict(self._fleet.members(shard))
         packed = [plant.packed for plant in members.values() if plant.packed is not None]
         view = self._gateways.view(shard)
-        bundle = shard_bundle(
+        return shard_bundle(
             packed,
             self._documents.profiles(shard.namespace, {each for one in packed for each in one.profiles}),
             record.files or None,
@@ -229,34 +305,10 @@ class ShardReconciler:
             notes={name.name: plant.note for name, plant in members.items() if plant.note},
             applied=0 if view.gateway is None else view.gateway.bundle_generation or 0,
         )
-        if bundle.changed:
-            await self._put(shard, record, bundle)
-        gateway = names.gateway(shard.pool, shard.number)
-        for name, plant in members.items():
-            note = bundle.full or bundle.notes.get(name.name, "")
-            before = plant.full, plant.written
-            plant.full = causes.of(_FULL, f"gateway {gateway}: {note}") if note and not plant.note else None
-            if plant.full is None and plant.written is None:
-                plant.written = record.generation
-            if before != (plant.full, plant.written):
-                self._report(Key(Kind.PLANT, *name))
 
-    async def _put(self, shard: Shard, record: ShardRecord, bundle: ShardBundle) -> None:
-        body = bundle_secret(_local(shard), shard.namespace, bundle.files)
-        try:
-            if record.secret_version:
-                body["metadata"]["resourceVersion"] = record.secret_version
-                written = await self._client.replace(SECRETS, body)
-            else:
-                written = await self._client.create(SECRETS, body)
-        except (AlreadyExistsError, NotFoundError) as error:
-            record.secret_version = "" if isinstance(error, NotFoundError) else _UNKNOWN
-            raise ConflictError(f"the bundle of {shard} was changed meanwhile") from None
-        except ConflictError:
-            record.secret_version = _UNKNOWN
-            raise
-        self._objects.written(SECRETS, written)
-        what = changes(record.files or None, bundle.files)
+    def _note_written(
+        self, shard: Shard, record: ShardRecord, bundle: ShardBundle, written: Object, *, changes: str
+    ) -> None:
         record.files, record.secret_version = bundle.files, written["metadata"]["resourceVersion"]
         record.generation = bundle.generation
         record.written_at = asyncio.get_running_loop().time()
@@ -270,9 +322,22 @@ class ShardReconciler:
             generation=record.generation,
             plants=len(record.plants),
             bytes=bundle.size,
-            changes=what,
+            changes=changes,
         )
         self._touch(shard)
+        self._tell_of_bundle(shard, record, bundle)
+
+    def _tell_of_bundle(self, shard: Shard, record: ShardRecord, bundle: ShardBundle) -> None:
+        """Note which plants are in the bundle as they are to be."""
+        for name, plant in self._fleet.members(shard):
+            note = bundle.full or bundle.notes.get(name.name, "")
+            before = plant.full, plant.written
+            full = note and not plant.note
+            plant.full = causes.bundle_full(gateway=str(shard.local), note=note) if full else None
+            if plant.full is None and plant.written is None:
+                plant.written = record.generation
+            if before != (plant.full, plant.written):
+                self._report(Key(Kind.PLANT, *name))
 
     def _touch(self, shard: Shard) -> None:
         running = self._touching.get(shard)
@@ -300,51 +365,35 @@ class ShardReconciler:
             await asyncio.sleep(0.4)
             await self._gateways.ask(shard)
 
-    async def _ensure(self, shard: Shard) -> None:
-        pool_name = Name(shard.namespace, shard.pool)
-        found = self._documents.pool(pool_name)
-        pool = pool_of(shard.pool, {} if found is None else {shard.pool: found}, self._defaults)
-        if pool is None:
-            return  # its gateway runs on as it is; a condition says that the pool is missing
-        for wanted in shard_objects(_local(shard), shard.namespace, pool.spec, self._defaults):
-            await self._children.ensure(wanted)
-        self._add(Key(Kind.POOL, *pool_name))
-
-    async def _remove(self, shard: Shard, record: ShardRecord) -> None:
-        """Nothing is left for it to do. Its pod goes before what it mounts."""
-        gateway = names.gateway(shard.pool, shard.number)
-        bundle = names.bundle_secret(shard.pool, shard.number)
-        for resource, name in ((STATEFUL_SETS, gateway), (SERVICES, gateway), (SECRETS, bundle)):
-            if record.plants:
-                break
-            await self._children.remove(resource, shard.namespace, name)
-        if record.plants:  # a plant was placed on it meanwhile
-            self._add(Key(Kind.SHARD, shard.namespace, shard.pool, shard.number))
-            return
+    def _forget(self, shard: Shard, record: ShardRecord, *, may_run: bool) -> float | None:
+        """Nothing is left for it to do; seconds until its pod may be gone, which goes before what it mounts."""
+        self._add(Key(Kind.POOL, shard.namespace, shard.pool))
+        if may_run or record.plants:
+            return _LET_GO
         self._gateways.unwatch(shard)
         task = self._touching.pop(shard, None)
         if task is not None:
             task.cancel()
         self._fleet.shards.pop(shard, None)
-        self._add(Key(Kind.POOL, shard.namespace, shard.pool))
+        return None
 
     async def _locate(self, shard: Shard, record: ShardRecord) -> None:
         """Find out where the shard's gateway is to be asked."""
         pod = names.gateway_pod(shard.pool, shard.number)
         known = self._objects.get(PODS, shard.namespace, pod)
         if known is None:
-            record.address, record.pod_version = None, ""
+            record.address, record.pod = None, None
             return
-        if known.resource_version == record.pod_version:
+        if record.pod is not None and known.resource_version == record.pod.version:
             return
         try:
             found = await self._client.get(PODS, shard.namespace, pod)
         except NotFoundError:
-            record.address, record.pod_version = None, ""
+            record.address, record.pod = None, None
             return
         address = found.get("status", {}).get("podIP")
         before = record.address
-        record.pod_version = known.resource_version
+        record.pod = replace(pod_of(found), version=known.resource_version)
         record.address = None if not address else f"http://{_host(address)}:{HTTP_PORT}"
         if record.address != before and record.address is not None and record.generation:
             self._touch(shard)
@@ -367,10 +416,6 @@ def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
     if pool is None or not number.isdecimal() or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
     return Shard(namespace, pool, int(number))
-
-
-def _local(shard: Shard) -> ShardId:
-    return ShardId(shard.pool, shard.number)
 
 
 def _host(address: str) -> str:

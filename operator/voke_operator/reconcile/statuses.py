@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from voke_api.resources import Plant
 from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_operator import names
-from voke_operator.kube.client import Client, Object
+from voke_operator.kube.client import Client
 from voke_operator.kube.errors import ConflictError, NotFoundError
-from voke_operator.kube.objects import Objects, metadata_of
+from voke_operator.kube.objects import Metadata, Objects
 from voke_operator.kube.resources import PLANTS, POOLS, Resource
 from voke_operator.reconcile.credentials import SeenPlant
 from voke_operator.reconcile.documents import Documents
-from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord
+from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardRecord
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.runtime.metrics import Fleet as FleetFigures
-from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper
 from voke_operator.status.events import EventWriter, Regarding, transition
 from voke_operator.status.facts import (
     BundleFacts,
+    Cause,
     CredentialFacts,
     PlacementFacts,
     PlantFacts,
@@ -38,7 +38,6 @@ from voke_operator.status.facts import (
 )
 from voke_operator.status.poll import Gateways, Shard
 from voke_operator.status.pools import Outage, PoolFacts, outage, pool_status
-from voke_operator.status.reasons import Reason
 
 BUNDLE_WITHIN: Final = 120.0
 """Seconds in which a gateway takes a bundle in, even if kubelet looks at the Secret in its own time."""
@@ -91,11 +90,11 @@ class Statuses:
     def seen(self, plant: Plant) -> SeenPlant:
         """A Plant with its status, as far as is known."""
         name = Name(plant.metadata.namespace, plant.metadata.name)
-        document = self._objects.document(PLANTS, *name)
-        if document is None:
+        metadata = self._objects.get(PLANTS, *name)
+        if metadata is None:
             return SeenPlant(plant=plant, observed=PlantObserved(), version="")
-        version = document["metadata"]["resourceVersion"]
-        return SeenPlant(plant=plant, observed=plant_observed(document), version=version)
+        observed = observed_in(PlantObserved, self._objects.status(PLANTS, *name))
+        return SeenPlant(plant=plant, observed=observed, version=metadata.resource_version)
 
     async def read(self, seen: SeenPlant) -> SeenPlant:
         """Read the Plant from the API server.
@@ -119,8 +118,8 @@ class Statuses:
             NotFoundError: it is gone.
         """
         name = Name(seen.plant.metadata.namespace, seen.plant.metadata.name)
-        document = self._objects.document(PLANTS, *name)
-        if document is None or document["metadata"]["resourceVersion"] != seen.version:
+        metadata = self._objects.get(PLANTS, *name)
+        if metadata is None or metadata.resource_version != seen.version:
             raise ConflictError(f"Plant {name.name} in namespace {name.namespace} has changed meanwhile")
         self._fleet.plant(name).credentials = credentials
         registered = {"plant_id": seen.plant.spec.plant_id, "credentials": credentials.in_use}
@@ -141,13 +140,13 @@ class Statuses:
         self, name: Name, *, registered: Mapping[str, object] | None = None
     ) -> float | None:
         """``registered``: which credentials are in force, if that is to be written whatever else is."""
-        document = self._objects.document(PLANTS, *name)
+        metadata, status = self._objects.get(PLANTS, *name), self._objects.status(PLANTS, *name)
         record = self._fleet.plants.get(name)
-        if document is None or record is None:
+        if metadata is None or record is None:
             self.forget(name)
             return None
-        wanted = plant_status(self._facts(name, document, record))
-        before, now = plant_observed(document), self._clock()
+        wanted = plant_status(self._facts(name, metadata, record))
+        before, now = observed_in(PlantObserved, status), self._clock()
         key = Key(Kind.PLANT, *name)
         decision = self._damper.judge(
             key, wanted, before, now, at=self._wall_clock(), along=registered is not None
@@ -156,22 +155,22 @@ class Statuses:
         if registered is not None:
             after = (after or before).model_copy(update=registered)
         if after is not None:
-            await self._write(PLANTS, document, after)
+            await self._write(PLANTS, metadata, status, after)
             self._damper.written(key, now)
-            occurrence = transition(before.conditions, after.conditions, regarding(PLANTS, document))
+            occurrence = transition(before.conditions, after.conditions, regarding(PLANTS, metadata))
             if occurrence is not None:
                 self._events.note(occurrence)
         shown = after or before
         self._figures.note(name, shown.conditions, shown.credentials)
         return None if decision.due is None else max(0.1, decision.due - now)
 
-    def _facts(self, name: Name, document: Object, record: PlantRecord) -> PlantFacts:
+    def _facts(self, name: Name, metadata: Metadata, record: PlantRecord) -> PlantFacts:
         pool = Name(name.namespace, record.references.pool)
         shard = record.shard
         return PlantFacts(
             name=name.name,
             namespace=name.namespace,
-            generation=document["metadata"].get("generation", 0),
+            generation=metadata.generation,
             plant=self._documents.plant(name),
             problems=record.problems,
             credentials=record.credentials,
@@ -186,9 +185,15 @@ class Statuses:
         )
 
     def _placement(self, record: PlantRecord) -> PlacementFacts:
-        trouble = "" if record.shard is None else self._fleet.shard(record.shard).trouble
-        taken = causes.of(Reason.GATEWAY_CONFLICT, trouble) if trouble else None
-        return replace(record.placement, cause=taken or record.full or record.placement.cause)
+        shard = ShardRecord() if record.shard is None else self._fleet.shard(record.shard)
+        cause = shard.trouble or record.full or record.placement.cause
+        return replace(record.placement, cause=cause, remark=shard.remark)
+
+    def _trouble(self, pool: Name) -> Cause | None:
+        """What is in the way of a pool's objects, or of those of one of its gateways."""
+        shards = self._fleet.shards_of(pool).values()
+        found = [self._fleet.troubles.get(pool), *(each.trouble for each in shards)]
+        return next((each for each in [*found, *(each.remark for each in shards)] if each is not None), None)
 
     def _late(self, shard: Shard | None, written: int | None) -> bool:
         """Whether its gateway had more time than it needs to take the bundle in."""
@@ -213,17 +218,21 @@ class Statuses:
                 self._wake(Key(Kind.PLANT, *plant))
         again = _OUTAGE_LOOK if found is not None else None
         self._figures.pool(*name, reachable=None if not seen.through and found is None else found is None)
-        document = self._objects.document(POOLS, *name)
-        if document is None:
+        metadata, status = self._objects.get(POOLS, *name), self._objects.status(POOLS, *name)
+        if metadata is None:
             return again
         shards = self._fleet.shards_of(name)
         facts = PoolFacts(
             name=name.name,
             namespace=name.namespace,
-            generation=document["metadata"].get("generation", 0),
-            cause=causes.of(Reason.GATEWAY_CONFLICT, self._fleet.troubles[name])
-            if name in self._fleet.troubles
-            else None,
+            generation=metadata.generation,
+            cause=self._trouble(name),
+            rollout=self._fleet.rollouts.get(name),
+            restarting={
+                names.gateway(name.name, number)
+                for number, each in shards.items()
+                if each.restart is not None
+            },
             plants=sum(len(record.plants) for record in shards.values()),
             shards=[
                 ShardFacts(
@@ -237,66 +246,59 @@ class Statuses:
             sessions=seen,
             outage=found,
         )
-        written, key = pool_observed(document), Key(Kind.POOL, *name)
+        written, key = observed_in(PoolObserved, status), Key(Kind.POOL, *name)
         clock = self._clock()
         decision = self._damper.judge(key, pool_status(facts), written, clock, at=now)
         if decision.write is not None:
-            await self._write(POOLS, document, decision.write)
+            await self._write(POOLS, metadata, status, decision.write)
             self._damper.written(key, clock)
-            occurrence = transition(written.conditions, decision.write.conditions, regarding(POOLS, document))
+            occurrence = transition(written.conditions, decision.write.conditions, regarding(POOLS, metadata))
             if occurrence is not None:
                 self._events.note(occurrence)
         waits = [wait for wait in (again, None if decision.due is None else decision.due - clock) if wait]
         return max(0.1, min(waits)) if waits else None
 
     async def _write(
-        self, resource: Resource, document: Object, status: PlantObserved | PoolObserved
+        self,
+        resource: Resource,
+        metadata: Metadata,
+        before: Mapping[str, Any],
+        status: PlantObserved | PoolObserved,
     ) -> None:
-        metadata = document["metadata"]
-        where = metadata["namespace"], metadata["name"]
+        where = metadata.namespace, metadata.name
         body = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for gone in document.get("status", {}).keys() - body.keys():
+        for gone in before.keys() - body.keys():
             body[gone] = None
         try:
             answer = await self._client.patch_status(
-                resource, *where, body, resource_version=metadata["resourceVersion"]
+                resource, *where, body, resource_version=metadata.resource_version
             )
         except ConflictError:
             self._objects.written(resource, await self._client.get(resource, *where))
             raise
         except NotFoundError:
-            self._objects.drop(resource, metadata_of(document))
+            self._objects.drop(resource, metadata)
             raise
         self._objects.written(resource, answer)
 
 
-def regarding(resource: Resource, document: Object) -> Regarding:
+def regarding(resource: Resource, metadata: Metadata) -> Regarding:
     """What an Event about an object names."""
-    metadata = document["metadata"]
     return Regarding(
         api_version=resource.api_version,
         kind=resource.kind,
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=metadata.uid,
     )
-
-
-def plant_observed(document: Object) -> PlantObserved:
-    """A Plant's status; empty if there is none, or it is not ours."""
-    return _parsed(PlantObserved, document)
-
-
-def pool_observed(document: Object) -> PoolObserved:
-    """A pool's status; empty if there is none, or it is not ours."""
-    return _parsed(PoolObserved, document)
 
 
 ObservedT = TypeVar("ObservedT", PlantObserved, PoolObserved)
 
 
-def _parsed(model: type[ObservedT], document: Object) -> ObservedT:
+def observed_in(model: type[ObservedT], status: Mapping[str, Any]) -> ObservedT:
+    """The status of a Plant or a pool; empty if there is none, or it is not ours."""
     try:
-        return model.model_validate(document.get("status") or {})
+        return model.model_validate(status)
     except ValidationError:
         return model()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from voke_api.problems import Problem, dotted
+from voke_api.resources.pool import Storage
 from voke_operator.names import ALLOW_LABEL
 from voke_operator.status.facts import Cause
 from voke_operator.status.reasons import Reason, known
@@ -15,7 +16,6 @@ from voke_operator.status.reasons import Reason, known
 _LABELS: Final = ("metadata", "labels")
 _REFERENCE: Final = ("secretRef", "name")
 _GENERATED: Final = ("hmac", "mtls", "jwt")
-_BYTES: Final = 1024
 
 
 def of(word: str, message: str) -> Cause:
@@ -54,15 +54,38 @@ def of_secret(problem: Problem, *, namespace: str) -> Cause:
     return Cause(Reason.SECRET_INVALID, f"Secret {problem.name}{place}: {problem.message}")
 
 
-def bundle_full(*, gateway: str, size: int, limit: int, runs: bool) -> Cause:
-    """A gateway's bundle has no room for the newest version of a plant. Sizes in bytes."""
-    state = "The version before it runs on." if runs else "The plant does not run."
+def bundle_full(*, gateway: str, note: str) -> Cause:
+    """A gateway's bundle has no room for the newest version of a plant; ``note``: what would not fit."""
     return Cause(
         Reason.BUNDLE_FULL,
-        f"the bundle of gateway {gateway} would take {_kib(size)}, and {_kib(limit)} are allowed. {state} Move points "
-        "that devices have in common into a DeviceProfile, or delete Plants of that gateway.",
+        f"gateway {gateway}: {note}. What it ran before runs on. Move points that devices have in common into a "
+        "DeviceProfile, or delete Plants of that gateway.",
     )
 
 
-def _kib(size: int) -> str:
-    return f"{-(-size // _BYTES)} KiB"
+def storage_kept(*, namespace: str, gateway: str, held: Storage, wanted: Storage) -> Cause:
+    """A gateway has another storage than its pool wants, which cannot be changed."""
+    return Cause(
+        Reason.STORAGE_KEPT,
+        f"gateway {gateway} keeps its storage, {_storage(held)}: that of a gateway cannot be changed, and the pool wants "
+        f"{_storage(wanted)}. Apply the pool with the storage before; or have the gateway made anew, which loses what it "
+        f"has not delivered yet: kubectl delete statefulset -n {namespace} {gateway}",
+    )
+
+
+def rollout_stuck(*, namespace: str, pool: str, gateway: str, state: str) -> Cause:
+    """A gateway does not come back with a new pod template."""
+    return Cause(
+        Reason.ROLLOUT_STUCK,
+        f"the new pod template is not rolled out any further: {state}. Mend spec.pod of GatewayPool {pool}, or the image "
+        f"that the operator was installed with; {gateway} gets the next one first, and the others stay as they are "
+        f"until it is back. See to it: kubectl -n {namespace} describe pod {gateway}-0",
+    )
+
+
+def _storage(storage: Storage) -> str:
+    claim = storage.persistent_volume_claim
+    if claim is None:
+        return "an emptyDir"
+    of_class = claim.get("storageClassName")
+    return f"a claim of {claim['size']}" + (f" of class {of_class}" if of_class else "")

@@ -216,9 +216,16 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
         return _finding("False", Reason.STOPPING, f"gateway {name} is about to stop it")
     if report.message:
         return _finding("False", Reason.STARTING, f"gateway {name}: {report.message}")
+    return _running(facts)
+
+
+def _running(facts: PlantFacts) -> Finding:
     warnings = [_problem(each) for each in facts.problems if each.severity is Severity.WARNING]
     note = f"; note: {'; '.join(warnings[:_MOST_PROBLEMS])}" if warnings else ""
-    return _finding("True", Reason.RUNNING, f"runs on {name}{note}", bundle.plant_generation)
+    said = f"runs on {facts.placement.gateway}{note}"
+    cause = facts.placement.remark or Cause(Reason.RUNNING, "")
+    message = f"{said}; {cause.message}" if cause.message else said
+    return _finding("True", cause.reason, message, facts.bundle.plant_generation)
 
 
 # -- Voke

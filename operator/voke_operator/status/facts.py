@@ -60,6 +60,8 @@ class PlacementFacts:
     """The shard's StatefulSet."""
     cause: Cause | None = None
     """Why it has no place, or is not yet where it is to be; it may run all the same."""
+    remark: Cause | None = None
+    """What is not as its pool wants it about the gateway, which is at work all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

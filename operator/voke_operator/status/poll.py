@@ -19,7 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from voke_api.status import GatewayStatus, PlantStatus
-from voke_operator import names
+from voke_operator.plan.placement import ShardId
 from voke_operator.status.facts import Seen, Silence
 from voke_operator.status.pools import Sessions, sessions
 from voke_operator.status.reports import GatewayReport, PlantReport, gateway_report, plant_report
@@ -44,9 +44,19 @@ class Shard:
     pool: str
     number: int
 
+    @classmethod
+    def of(cls, namespace: str, local: ShardId) -> Shard:
+        """The one of that name in a namespace."""
+        return cls(namespace, local.pool, local.number)
+
+    @property
+    def local(self) -> ShardId:
+        """Its name within its namespace."""
+        return ShardId(self.pool, self.number)
+
     def __str__(self) -> str:
         """As ``energy/voke-gw-default-3``."""
-        return f"{self.namespace}/{names.gateway(self.pool, self.number)}"
+        return f"{self.namespace}/{self.local}"
 
 
 class FetchError(Exception):

@@ -8,7 +8,7 @@ the same moment for all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -75,12 +75,21 @@ class PoolFacts:
     namespace: str
     generation: int
     cause: Cause | None = None
-    """What is wrong with the pool as it was written, such as a missing Secret."""
+    """What is wrong with the pool as it was written, or in the way of its objects."""
+    rollout: Cause | None = None
+    """How far its gateways are with a new pod template, if not all have it and are back."""
+    restarting: Collection[str] = ()
+    """Gateways that restart for it: their silence is no news."""
     plants: int = 0
     """Assigned to its shards."""
     shards: Sequence[ShardFacts] = ()
     sessions: Sessions = field(default_factory=Sessions)
     outage: Outage | None = None
+
+
+def gets_through(report: PlantReport) -> bool:
+    """Whether a plant's session is up, and the broker takes what is sent."""
+    return report.state != "Suspended" and report.connected and not report.uplink_reason
 
 
 def sessions(reports: Iterable[PlantReport]) -> Sessions:
@@ -91,8 +100,8 @@ def sessions(reports: Iterable[PlantReport]) -> Sessions:
     for report in reports:
         if report.state == "Suspended":
             continue
-        reason = report.uplink_reason or ("" if report.connected else Reason.CONNECTING)
-        if not reason:
+        reason = report.uplink_reason or Reason.CONNECTING
+        if gets_through(report):
             through += 1
         elif reason in OUTAGE_REASONS:
             cut_off[reason] += 1
@@ -138,7 +147,14 @@ def pool_status(facts: PoolFacts) -> Wanted:
 def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
     if facts.cause is not None:
         return replace(_finding(facts, "False", facts.cause.reason, facts.cause.message), prompt=True)
-    silent = [(shard.gateway, shard.silence) for shard in facts.shards if shard.silence is not None]
+    stuck = facts.rollout is not None and facts.rollout.reason is Reason.ROLLOUT_STUCK
+    if facts.rollout is not None and stuck and cloud.status != "False":
+        return _finding(facts, "False", facts.rollout.reason, facts.rollout.message)
+    silent = [
+        (shard.gateway, shard.silence)
+        for shard in facts.shards
+        if shard.silence is not None and shard.gateway not in facts.restarting
+    ]
     if silent:
         name, silence = silent[0]
         message = (
@@ -149,6 +165,8 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
     if cloud.status == "False" or cloud.reason == Reason.PARTLY_REACHABLE:
         return cloud
+    if facts.rollout is not None:
+        return _finding(facts, "True", facts.rollout.reason, facts.rollout.message)
     message = f"{len(facts.shards)} gateways, {facts.plants} plants"
     return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
 

@@ -142,6 +142,12 @@ class Reason(StrEnum):
         ),
         "Rename or delete what the message names, or choose another name for the pool.",
     )
+    GATEWAY_REFUSED = (
+        "GatewayRefused",
+        GATEWAY_READY,
+        "The API server refuses an object of the plant's gateway; what is there of it goes on.",
+        "Mend what the message names: often a quota, an admission policy, or `spec.pod` of the pool.",
+    )
     MOVING = (
         "Moving",
         GATEWAY_READY,
@@ -282,6 +288,15 @@ class Reason(StrEnum):
 
     # -- all is well, or nearly
 
+    STORAGE_KEPT = (
+        "StorageKept",
+        GATEWAY_READY,
+        (
+            "The pool was deleted and applied anew with another storage. That of a gateway cannot be changed, so it keeps "
+            "the one that it has; all else follows the pool."
+        ),
+        "Apply the pool with the storage before, or have the gateways made anew with the command in the message.",
+    )
     KEYS_CHANGED = (
         "KeysChanged",
         REGISTERED,
@@ -335,6 +350,12 @@ class Reason(StrEnum):
 
     # -- pools
 
+    ROLLOUT_STUCK = (
+        "RolloutStuck",
+        READY,
+        "A gateway was restarted for a new pod template and does not come back. No other gateway is touched.",
+        "Mend what the message names; a new image or other settings are tried on the same gateway first.",
+    )
     GATEWAYS_UNREACHABLE = (
         "GatewaysUnreachable",
         READY,
@@ -358,6 +379,12 @@ class Reason(StrEnum):
             "of Voke's listeners, or one of the pool's gateways."
         ),
         "Wait two minutes; then each Plant says for itself what is wrong.",
+    )
+    ROLLING_OUT = (
+        "RollingOut",
+        READY,
+        "Gateways are restarted for a new pod template, each when those before it are back.",
+        "Wait; the message says for whom it waits.",
     )
     NO_PLANTS = (
         "NoPlants",

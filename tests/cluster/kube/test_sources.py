@@ -70,11 +70,17 @@ def _kopf_ends() -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def knowing(
-    client: Client, *namespaces: str, relist: float = 600.0, silence: float = 150.0
+    client: Client, *namespaces: str, relist: float = 600.0, count: float = 20.0, silence: float = 150.0
 ) -> AsyncIterator[Known]:
     known = Known()
     known.sources = Sources(
-        client, known.objects, scope=Scope(namespaces), random=Random(1), relist=relist, silence=silence
+        client,
+        known.objects,
+        scope=Scope(namespaces),
+        random=Random(1),
+        relist=relist,
+        count=count,
+        silence=silence,
     )
     task = asyncio.create_task(known.sources.run())
     try:
@@ -202,6 +208,19 @@ async def test_what_vanishes_while_the_watch_is_deaf_is_found_by_the_next_list(
         await client.delete(PLANTS, namespace, "roof", uid=made["metadata"]["uid"])
         await client.create(PLANTS, plant(namespace, "park"))
         await until(lambda: known.names(PLANTS) == ["park"])
+
+
+async def test_when_all_vanish_while_the_watch_is_deaf_they_are_missed_by_the_next_count(
+    client: Client, faulty: FaultyApi, unlucky: Client, namespace: str
+) -> None:
+    made = [await client.create(PLANTS, plant(namespace, name)) for name in ("roof", "park")]
+    async with knowing(unlucky, namespace, count=1.0) as known:
+        await known.sources.synced.wait()
+        await until(lambda: faulty.watches("plants") and known.has(PLANTS, 2))
+        faulty.silent.add("plants")
+        for each in made:
+            await client.delete(PLANTS, namespace, each["metadata"]["name"], uid=each["metadata"]["uid"])
+        await until(lambda: known.names(PLANTS) == [])
 
 
 async def test_a_silent_watch_is_begun_again_where_it_was(

@@ -7,6 +7,7 @@ the messages themselves.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import uuid
 from base64 import b64encode
@@ -26,7 +27,7 @@ from tests.support.thread import device, meter
 from voke_operator import names
 from voke_operator.credentials import material
 from voke_operator.kube.errors import NotFoundError
-from voke_operator.kube.resources import POOLS, SERVICES
+from voke_operator.kube.resources import POOLS, SERVICES, STATEFUL_SETS
 from voke_sim.plc.server import ModbusServer
 
 HMAC_KEY = "0123456789abcdef0123456789abcdef"
@@ -526,6 +527,59 @@ async def somebody_has_the_name_of_its_bundle(scene: Scene) -> None:
     await scene.registered("blocked")
 
 
+async def its_pool_is_made_anew_with_another_storage(scene: Scene) -> None:
+    claim = {"storage": {"persistentVolumeClaim": {"size": "1Gi"}}}
+    plant_id = str(uuid.uuid4())
+    await scene.apply(
+        pool_document(scene, "stored"), await scene.plant("kept", pool="stored", plant_id=plant_id)
+    )
+    await scene.registered("kept")
+    await scene.delete("gatewaypool", "stored")
+    await scene.apply(pool_document(scene, "stored", shard=claim))
+    message = await scene.said("kept", "StorageKept", "GatewayReady")
+    assert "gateway voke-gw-stored-0 keeps its storage, an emptyDir" in message
+    assert "the pool wants a claim of 1Gi" in message
+    await scene.until(lambda: _pool_says(scene, "stored", "StorageKept"))
+    await scene.ready("kept")
+    await scene.until_more_snapshots(plant_id)
+    found = await scene.here.admin.get(STATEFUL_SETS, scene.namespace, "voke-gw-stored-0")
+    assert "volumeClaimTemplates" not in found["spec"]
+    await scene.obey(message)
+    await scene.until(lambda: _claims(scene, "voke-gw-stored-0"))
+    await scene.until(lambda: _pool_says(scene, "stored", "AllWell"))
+    await scene.ready("kept")
+    assert not [line for line in scene.operator.log if "voke-gw-stored-0" in str(line.get("error"))]
+
+
+async def _pool_says(scene: Scene, name: str, reason: str) -> bool:
+    found: str = ready(await scene.here.admin.get(POOLS, scene.namespace, name))["reason"]
+    return found == reason
+
+
+async def _claims(scene: Scene, name: str) -> bool:
+    with contextlib.suppress(NotFoundError):
+        found = await scene.here.admin.get(STATEFUL_SETS, scene.namespace, name)
+        return "volumeClaimTemplates" in found["spec"]
+    return False
+
+
+async def its_gateway_never_came_up_and_its_plants_are_deleted(scene: Scene) -> None:
+    scene.kubelet.unknown_images.add("voke-gateway:missing")
+    await scene.apply(
+        pool_document(scene, "stillborn", pod={"image": "voke-gateway:missing"}),
+        await scene.plant("unborn", pool="stillborn"),
+    )
+    await scene.said("unborn", "GatewayUnreachable")
+    await scene.delete("plant", "unborn")
+    await scene.until(lambda: _nothing_is_left(scene, "stillborn"))
+
+
+async def _nothing_is_left(scene: Scene, pool: str) -> bool:
+    kinds = "statefulsets,services,pods,secrets,poddisruptionbudgets,networkpolicies"
+    selected = f"{names.POOL_LABEL}={pool}"
+    return not await scene.kubectl("get", kinds, "-n", scene.namespace, "-l", selected, "-o", "name")
+
+
 STORIES: tuple[Story, ...] = (
     a_secret_is_missing,
     a_secret_is_not_meant_for_plants,
@@ -548,6 +602,8 @@ STORIES: tuple[Story, ...] = (
     its_bundle_is_full,
     somebody_has_the_name_of_its_gateway,
     somebody_has_the_name_of_its_bundle,
+    its_pool_is_made_anew_with_another_storage,
+    its_gateway_never_came_up_and_its_plants_are_deleted,
 )
 
 

@@ -73,7 +73,7 @@ def test_a_new_image_restarts_the_gateway_and_says_so() -> None:
 def test_what_somebody_else_changed_is_put_right() -> None:
     live = deepcopy(DOCUMENTS[1])
     live["spec"]["replicas"] = 0
-    live["spec"]["podManagementPolicy"] = "OrderedReady"
+    live["spec"]["updateStrategy"] = {"type": "RollingUpdate"}
     live["status"] = {"replicas": 0}
     there = observed()
     there[ref_of(live)] = replace(there[ref_of(live)], content=live)
@@ -110,7 +110,7 @@ def test_an_object_that_is_not_ours_is_left_alone() -> None:
     there = {ref: replace(each, labels={}) for ref, each in observed().items()}
     made = steps(there=there)
     assert all(isinstance(each, Conflict) for each in made)
-    assert "the operator did not make" in str(made[0].message if isinstance(made[0], Conflict) else "")
+    assert "was not made by the operator" in str(made[0].message if isinstance(made[0], Conflict) else "")
     assert all(delete_step(each, reason="") is None for each in there.values())
 
 

@@ -15,6 +15,7 @@ from voke_operator.plan.objects import (
     BUNDLE_PATH,
     Defaults,
     bundle_secret,
+    kept_storage,
     pool_objects,
     pool_of,
     shard_objects,
@@ -100,7 +101,7 @@ def test_the_pool_says_what_its_pods_look_like() -> None:
     template = pod(pod=given)
     assert container(pod=given)["image"] == "mine:2"
     assert container(pod=given)["resources"] == given["resources"]
-    assert template["metadata"]["annotations"] == given["annotations"]
+    assert template["metadata"]["annotations"].items() >= given["annotations"].items()
     for key in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"):
         assert template["spec"][key] == given[key]
 
@@ -187,3 +188,49 @@ def test_documents_are_plain_json() -> None:
         *pool_objects("default", "site", pool()),
     ):
         assert json.loads(json.dumps(document)) == document
+
+
+CLAIM = {"persistentVolumeClaim": {"size": "2Gi", "storageClassName": "fast"}}
+
+
+def annotations(**spec: Any) -> dict[str, str]:
+    found: dict[str, str] = stateful_set(**spec)["metadata"]["annotations"]
+    return found
+
+
+def test_the_storage_of_a_gateway_stays_as_it_is_and_all_else_follows_the_pool() -> None:
+    held = annotations(shard={"storage": CLAIM})
+    wanted = pool(pod={"image": "voke-gateway:2"})
+    document = shard_objects(SHARD, "site", wanted, DEFAULTS, annotations=held)[-1]
+    assert document["spec"]["volumeClaimTemplates"][0]["spec"]["resources"] == {
+        "requests": {"storage": "2Gi"}
+    }
+    assert document["spec"]["template"]["spec"]["containers"][0]["image"] == "voke-gateway:2"
+    kept = kept_storage(wanted, held)
+    assert kept is not None
+    assert kept.persistent_volume_claim == CLAIM["persistentVolumeClaim"]
+    assert document["metadata"]["annotations"][names.STORAGE_ANNOTATION] == held[names.STORAGE_ANNOTATION]
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "stays"),
+    [
+        ({"emptyDir": {}}, CLAIM, True),
+        (CLAIM, {"emptyDir": {}}, True),
+        (CLAIM, {"persistentVolumeClaim": {"size": "3Gi", "storageClassName": "fast"}}, True),
+        (CLAIM, {"persistentVolumeClaim": {"size": "2Gi"}}, True),
+        (CLAIM, {"persistentVolumeClaim": {"size": "2048Mi", "storageClassName": "fast"}}, False),
+        ({"emptyDir": {"sizeLimit": "1Gi"}}, {"emptyDir": {"sizeLimit": "2Gi"}}, False),
+    ],
+)
+def test_what_a_stateful_set_claims_is_what_cannot_change(
+    *, held: dict[str, Any], wanted: dict[str, Any], stays: bool
+) -> None:
+    kept = kept_storage(pool(shard={"storage": wanted}), annotations(shard={"storage": held}))
+    assert (kept is not None) is stays
+
+
+def test_a_pod_shows_which_template_it_was_made_by() -> None:
+    document = stateful_set(pod={"annotations": {"team": "solar"}})
+    shown = document["spec"]["template"]["metadata"]["annotations"]
+    assert shown == {"team": "solar", names.TEMPLATE_HASH_ANNOTATION: template_hash(document)}

@@ -12,9 +12,9 @@ SHARDS = [ShardId("default", number) for number in range(6)]
 
 
 def gateways(states: str) -> list[Restartable]:
-    """One per letter: o old and back, O old and not back, n new and back, N new and not back."""
+    """One per letter: o old and at work, O old and away, n new and at work, N new and away."""
     return [
-        Restartable(shard=shard, new=state in "nN", back=state in "on")
+        Restartable(shard=shard, new=state in "nN", away="" if state in "on" else "it has no pod")
         for shard, state in zip(SHARDS, states, strict=False)
     ]
 
@@ -30,7 +30,10 @@ def test_one_gateway_is_tried_first() -> None:
 def test_until_it_is_back_no_other_restarts() -> None:
     waiting = rollout(gateways("Nooo"), max_unavailable=2)
     assert waiting.now == ()
-    assert waiting.message == "3 to follow, as soon as voke-gw-default-0 is back"
+    assert waiting.message == (
+        "voke-gw-default-0 is not back: it has no pod; "
+        "voke-gw-default-1, voke-gw-default-2, voke-gw-default-3 to follow"
+    )
 
 
 def test_then_as_many_at_once_as_the_pool_allows() -> None:
@@ -43,8 +46,13 @@ def test_a_gateway_that_is_down_anyway_comes_first() -> None:
     assert now("ooOo") == [2]
 
 
+def test_but_not_while_another_tries_a_template_that_nobody_has_proven() -> None:
+    assert now("NoOo") == []
+
+
 def test_when_all_are_new_there_is_nothing_to_do() -> None:
-    assert rollout(gateways("nnN"), max_unavailable=1) == Rollout(now=(), later=(), waits_for=(SHARDS[2],))
+    last = gateways("nnN")[-1]
+    assert rollout(gateways("nnN"), max_unavailable=1) == Rollout(now=(), later=(), waits_for=(last,))
     assert rollout(gateways("nn"), max_unavailable=1).message == ""
 
 

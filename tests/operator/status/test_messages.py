@@ -27,6 +27,7 @@ from voke_api.problems import Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resources import Plant
 from voke_api.resources.observed import CredentialInUse
+from voke_api.resources.pool import Storage
 from voke_api.status import FaultStatus, PlantStatus, SessionStatus
 from voke_operator.credentials.decisions import Finding as CredentialFinding
 from voke_operator.credentials.decisions import Reason as CredentialReason
@@ -277,12 +278,40 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     ),
     # -- a place to run
     "bundle full": (
-        placed(causes.bundle_full(gateway="voke-gw-default-0", size=933_000, limit=921_600, runs=True)),
+        placed(
+            causes.bundle_full(
+                gateway="voke-gw-default-0",
+                note="its newest version does not fit: a bundle would have 933000 bytes",
+            )
+        ),
         "False",
         "BundleFull",
         (
-            "the bundle of gateway voke-gw-default-0 would take 912 KiB, and 900 KiB are allowed. The version before it runs "
-            "on. Move points that devices have in common into a DeviceProfile, or delete Plants of that gateway."
+            "gateway voke-gw-default-0: its newest version does not fit: a bundle would have 933000 bytes. What it ran "
+            "before runs on. Move points that devices have in common into a DeviceProfile, or delete Plants of that "
+            "gateway."
+        ),
+    ),
+    "storage that cannot be changed": (
+        replace(
+            WELL,
+            placement=replace(
+                WELL.placement,
+                remark=causes.storage_kept(
+                    namespace="energy",
+                    gateway="voke-gw-default-0",
+                    held=Storage(empty_dir={}),
+                    wanted=Storage(persistent_volume_claim={"size": "1Gi", "storageClassName": "fast"}),
+                ),
+            ),
+        ),
+        "True",
+        "StorageKept",
+        (
+            "runs on voke-gw-default-0; gateway voke-gw-default-0 keeps its storage, an emptyDir: that of a gateway "
+            "cannot be changed, and the pool wants a claim of 1Gi of class fast. Apply the pool with the storage before; "
+            "or have the gateway made anew, which loses what it has not delivered yet: kubectl delete statefulset -n "
+            "energy voke-gw-default-0"
         ),
     ),
     "too many requests for any gateway": (

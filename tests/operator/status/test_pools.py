@@ -213,6 +213,27 @@ def test_a_silent_gateway_is_named() -> None:
     )
 
 
+ROLLING = Cause(Reason.ROLLING_OUT, "voke-gw-north-1 is not back: it has not answered yet")
+STUCK = Cause(Reason.ROLLOUT_STUCK, "voke-gw-north-1 is not back: ImagePullBackOff")
+
+
+def test_a_gateway_that_restarts_for_an_upgrade_is_not_called_silent() -> None:
+    silent = tuple(replace(each, silence=Silence(1000.0, "connection refused")) for each in SHARDS)
+    upgrade = replace(POOL, rollout=ROLLING, restarting={"voke-gw-north-1"})
+    assert said(replace(upgrade, shards=(SHARDS[0], silent[1])))["Ready"] == (
+        "True",
+        "RollingOut",
+        ROLLING.message,
+    )
+    assert said(replace(upgrade, shards=silent))["Ready"][1] == "GatewaysUnreachable"
+
+
+def test_an_upgrade_that_does_not_get_on_is_said_unless_voke_is_away_for_all() -> None:
+    stuck = replace(POOL, rollout=STUCK, restarting={"voke-gw-north-1"})
+    assert said(stuck)["Ready"] == ("False", "RolloutStuck", STUCK.message)
+    assert said(replace(DOWN, rollout=STUCK))["Ready"][1] == "CloudOutage"
+
+
 def test_what_is_wrong_with_the_pool_itself_comes_first() -> None:
     cause = Cause(Reason.SECRET_MISSING, "spec.voke.ca.secretRef: there is no Secret voke-broker-ca")
     assert said(replace(DOWN, cause=cause))["Ready"][1] == "SecretMissing"
