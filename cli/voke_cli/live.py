@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from voke_api.bundle import BundleUnreadableError, NotHeldError, credentials_in
+from voke_api.crd import definitions
 from voke_api.problems import Problem
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
+from voke_api.resources.common import Metadata
 from voke_api.salvage import salvage
 from voke_operator import names
 from voke_operator.credentials.ids import parse_words
@@ -67,11 +70,12 @@ class Live:
         for plant in documents.plants:
             there = self.plants.get(plant.metadata.name)
             metadata = plant.metadata if there is None else there.metadata
-            metadata = metadata.model_copy(update={"namespace": self.namespace})
-            self.plants[plant.metadata.name] = plant.model_copy(update={"metadata": metadata})
+            self.plants[plant.metadata.name] = _applied(plant, metadata, self.namespace)
             self.unreadable.pop(plant.metadata.name, None)
-        self.profiles |= documents.profiles
-        self.pools |= documents.pools
+        for name, profile in documents.profiles.items():
+            self.profiles[name] = _applied(profile, profile.metadata, self.namespace)
+        for name, pool in documents.pools.items():
+            self.pools[name] = _applied(pool, pool.metadata, self.namespace)
         self.secrets |= documents.secrets
         self.broken -= {*(("DeviceProfile", each) for each in documents.profiles)}
         self.broken -= {*(("GatewayPool", each) for each in documents.pools)}
@@ -281,11 +285,48 @@ def _take(document: Object, live: Live) -> None:
             live.pools[metadata["name"]] = pool
 
 
+ResourceT = TypeVar("ResourceT", Plant, DeviceProfile, GatewayPool)
+
+
+def _applied(resource: ResourceT, metadata: Metadata, namespace: str) -> ResourceT:
+    """A resource as the API server keeps it, which writes down the defaults of what its author left out."""
+    spec = resource.spec.model_dump(mode="json", exclude_unset=True)
+    document = {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {**metadata.model_dump(), "namespace": namespace},
+        "spec": _defaulted(spec, _schemas()[resource.kind]["properties"]["spec"]),
+    }
+    return type(resource).model_validate(document)
+
+
+@cache
+def _schemas() -> Mapping[str, Any]:
+    """Of the custom resources, by kind."""
+    return {
+        each["spec"]["names"]["kind"]: each["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for each in definitions().values()
+    }
+
+
+def _defaulted(value: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_defaulted(each, schema.get("items") or {}) for each in value]
+    if not isinstance(value, dict):
+        return value
+    properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+    left_out = {
+        key: each["default"] for key, each in properties.items() if "default" in each and key not in value
+    }
+    rest = others if isinstance(others, dict) else {}
+    return {key: _defaulted(each, properties.get(key, rest)) for key, each in {**left_out, **value}.items()}
+
+
 def _recall(document: Object, plant: Plant, live: Live) -> None:
     """Where it was last, for the case that its bundle is lost."""
     status = document.get("status") or {}
     gateway, number = status.get("gateway"), status.get("shard")
-    if gateway == names.gateway(plant.spec.pool, number if isinstance(number, int) else -1):
+    if isinstance(number, int) and gateway == names.gateway(plant.spec.pool, number):
         live.recorded[plant.metadata.name] = ShardId(plant.spec.pool, number)
 
 

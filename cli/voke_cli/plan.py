@@ -119,11 +119,10 @@ def _live(
     try:
         chosen = namespace or kubeconfig_namespace(where[0], context=where[1])
         documents = read_documents(files)
-        others = {
-            each.metadata.namespace
-            for each in (*documents.plants, *documents.profiles.values(), *documents.pools.values())
-            if "namespace" in each.metadata.model_fields_set
-        } - {chosen}
+        given = [each.metadata for each in documents.plants]
+        given += [each.metadata for each in documents.profiles.values()]
+        given += [each.metadata for each in documents.pools.values()]
+        others = {each.namespace for each in given if "namespace" in each.model_fields_set} - {chosen}
         if others:
             message = f"they are of namespace {min(others)}, and the plan is of {chosen}: give --namespace"
             raise typer.BadParameter(message, param_hint="FILE…")

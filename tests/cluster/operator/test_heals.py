@@ -531,23 +531,23 @@ async def its_pool_is_made_anew_with_another_storage(scene: Scene) -> None:
     claim = {"storage": {"persistentVolumeClaim": {"size": "1Gi"}}}
     plant_id = str(uuid.uuid4())
     await scene.apply(
-        pool_document(scene, "stored"), await scene.plant("kept", pool="stored", plant_id=plant_id)
+        pool_document(scene, "stored"), await scene.plant("stored", pool="stored", plant_id=plant_id)
     )
-    await scene.registered("kept")
+    await scene.registered("stored")
     await scene.delete("gatewaypool", "stored")
     await scene.apply(pool_document(scene, "stored", shard=claim))
-    message = await scene.said("kept", "StorageKept", "GatewayReady")
+    message = await scene.said("stored", "StorageKept", "GatewayReady")
     assert "gateway voke-gw-stored-0 keeps its storage, an emptyDir" in message
     assert "the pool wants a claim of 1Gi" in message
     await scene.until(lambda: _pool_says(scene, "stored", "StorageKept"))
-    await scene.ready("kept")
+    await scene.ready("stored")
     await scene.until_more_snapshots(plant_id)
     found = await scene.here.admin.get(STATEFUL_SETS, scene.namespace, "voke-gw-stored-0")
     assert "volumeClaimTemplates" not in found["spec"]
     await scene.obey(message)
     await scene.until(lambda: _claims(scene, "voke-gw-stored-0"))
     await scene.until(lambda: _pool_says(scene, "stored", "AllWell"))
-    await scene.ready("kept")
+    await scene.ready("stored")
     assert not [line for line in scene.operator.log if "voke-gw-stored-0" in str(line.get("error"))]
 
 

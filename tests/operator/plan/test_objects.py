@@ -101,7 +101,7 @@ def test_the_pool_says_what_its_pods_look_like() -> None:
     template = pod(pod=given)
     assert container(pod=given)["image"] == "mine:2"
     assert container(pod=given)["resources"] == given["resources"]
-    assert template["metadata"]["annotations"].items() >= given["annotations"].items()
+    assert template["metadata"]["annotations"]["team"] == "energy"
     for key in ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets"):
         assert template["spec"][key] == given[key]
 
@@ -193,13 +193,13 @@ def test_documents_are_plain_json() -> None:
 CLAIM = {"persistentVolumeClaim": {"size": "2Gi", "storageClassName": "fast"}}
 
 
-def annotations(**spec: Any) -> dict[str, str]:
+def noted(**spec: Any) -> dict[str, str]:
     found: dict[str, str] = stateful_set(**spec)["metadata"]["annotations"]
     return found
 
 
 def test_the_storage_of_a_gateway_stays_as_it_is_and_all_else_follows_the_pool() -> None:
-    held = annotations(shard={"storage": CLAIM})
+    held = noted(shard={"storage": CLAIM})
     wanted = pool(pod={"image": "voke-gateway:2"})
     document = shard_objects(SHARD, "site", wanted, DEFAULTS, annotations=held)[-1]
     assert document["spec"]["volumeClaimTemplates"][0]["spec"]["resources"] == {
@@ -226,7 +226,7 @@ def test_the_storage_of_a_gateway_stays_as_it_is_and_all_else_follows_the_pool()
 def test_what_a_stateful_set_claims_is_what_cannot_change(
     *, held: dict[str, Any], wanted: dict[str, Any], stays: bool
 ) -> None:
-    kept = kept_storage(pool(shard={"storage": wanted}), annotations(shard={"storage": held}))
+    kept = kept_storage(pool(shard={"storage": wanted}), noted(shard={"storage": held}))
     assert (kept is not None) is stays
 
 
