@@ -338,7 +338,7 @@ KUBECTL = """\
 
 For the person on call and for the integrator: how plants are now, what to register at Voke, which register is wrong, and
 what to do about a gateway that is lost. It comes with the package (`pip install voke-fleet`); kubectl finds
-`kubectl-voke` in `$PATH` and calls it for `kubectl voke …`. It asks the API through kubectl itself, so it has the log-in,
+`kubectl-voke` in `$PATH` and calls it for `kubectl voke …`. But for `plan` it asks the API through kubectl itself, so it has the log-in,
 the context and the rights of whoever calls it, and no others. Flags follow the command: `kubectl voke status -n solar`.
 Words are completed in a shell that completes kubectl's own (`kubectl completion --help`).
 
@@ -362,6 +362,10 @@ RIGHTS_NEEDED = """\
 `status` shows what the operator wrote into the Plants, and asks each gateway for its `/status` by way of the API server
 (`get pods/proxy`): no port is forwarded, and that right is for GET only. Where a gateway cannot be asked it says
 "not asked", why, and what the API has. Ages are by the clock of your machine.
+
+Its `--json` is `plants[]`, worst first: `namespace`, `name`, `plantId`, `ready` (`True`, `False`, `Unknown`), `reason`, `message`,
+`devices` (`3/4`), `lastReadAt` (seconds since 1970, or null), `session` (`up` or a reason), `gateway`, `notAsked` (why, or null);
+for one PLANT also `conditions[]` and `live`, which is the gateway's `/status` of it, or null. With `--watch` one object per line.
 
 `probe` has the gateway read: a PLC has few connections to give away, and a second one could take the gateway's. The
 requests wait in turn among those of the polls, with the same pauses; a unit that is in back-off is not asked; after a minute

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from voke_cli.kubectl.credentials import credentials
+from voke_cli.kubectl.plan import plan
 from voke_cli.kubectl.probe import probe
 from voke_cli.kubectl.release import release
 from voke_cli.kubectl.status import status
@@ -39,6 +40,7 @@ def voke(
 
 
 app.command("status")(status)
+app.command("plan")(plan)
 app.command("credentials")(credentials)
 app.command("probe")(probe)
 app.command("release")(release)

@@ -42,8 +42,22 @@ FORWARD: Final = Right(
     verb="create", resource="pods/portforward", reason="the way to the loopback address of its gateway's pod"
 )
 
+_PLANNED: Final = (
+    *((GROUP, each) for each in ("plants", "deviceprofiles", "gatewaypools")),
+    *(("", each) for each in ("secrets", "services", "pods")),
+    ("apps", "statefulsets"),
+    ("policy", "poddisruptionbudgets"),
+    ("networking.k8s.io", "networkpolicies"),
+)
+_FOR_A_PLAN: Final = tuple(
+    Right(verb=verb, resource=resource, group=group, reason="what there is, to compare with")
+    for group, resource in _PLANNED
+    for verb in ("get", "list")
+)
+
 RIGHTS: Final[dict[str, tuple[Right, ...]]] = {
     "status": (GET_PLANT, LIST_PLANTS, ASK_POD),
+    "plan": _FOR_A_PLAN,
     "credentials": (GET_PLANT, GET_SECRET, PATCH_PLANT),
     "probe": (GET_PLANT, LIST_PROFILES, GET_POD, FORWARD),
     "release": (GET_PLANT, GET_POD, ASK_POD, PATCH_PLANT),

@@ -73,7 +73,7 @@ def test_an_answer_that_is_no_json_is_an_error(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ([""], ["credentials", "probe", "release", "status"]),
+        ([""], ["credentials", "plan", "probe", "release", "status"]),
         (["st"], ["status"]),
         (["release", "--f"], ["--force"]),
         (["nonsense", ""], []),

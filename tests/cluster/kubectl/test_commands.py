@@ -29,6 +29,7 @@ from voke_sim.voke import LocalVoke
 GATEWAY = "voke-gw-default-0"
 
 
+@pytest.mark.timeout(300)  # statuses are written at intervals on purpose, and a day has many
 async def test_a_plants_first_day(
     installation: Installation, voke: LocalVoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ async def test_a_plants_first_day(
             await installation.until_ready("brno")
             await its_status_is_shown(person, monkeypatch)
             await it_is_probed(person, server)
+            await nothing_is_left_to_plan(person)
             await what_is_not_allowed_is_named(person)
 
 
@@ -202,6 +204,11 @@ async def it_is_probed(person: Person, server: ModbusServer) -> None:
     no_node = await person.voke("probe", "brno")
     assert (no_node.status, no_node.out) == (1, "")
     assert "host" in no_node.err, "these pods are on no node, so no port of theirs can be forwarded"
+
+
+async def nothing_is_left_to_plan(person: Person) -> None:
+    said = await person.voke("plan")
+    assert (said.status, said.out, said.err) == (0, "nothing to do: the cluster is as it is to be\n", "")
 
 
 async def what_is_not_allowed_is_named(person: Person) -> None:
