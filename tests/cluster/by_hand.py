@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,7 @@ def up() -> None:
                 start_new_session=True,
             )
         _PID.write_text(str(serving.pid))
+        print("Starting the cluster; this takes half a minute.", file=sys.stderr)
         deadline = time.monotonic() + _UP_WITHIN
         while not _READY.exists():
             if serving.poll() is not None or time.monotonic() > deadline:
@@ -106,7 +108,9 @@ async def _world(release: RunningRelease, outside: socket.socket) -> None:
     plane = release.cluster.plane
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _this_task().cancel)
     with _VOKE_LOG.open("w", buffering=1) as log, contextlib.suppress(asyncio.CancelledError):
-        tell = lambda plant, words: print(f"{plant:<16} {words}", file=log)  # noqa: E731 - where is known here only
+
+        def tell(plant: str, words: str) -> None:
+            print(f"{plant:<16} {words}", file=log)
 
         def judged(topic: str, payload: bytes, verdict: Verdict) -> None:
             said = "verified" if verdict.reason is None else f"REFUSED: {verdict.reason}: {verdict.detail}"
@@ -120,9 +124,9 @@ async def _world(release: RunningRelease, outside: socket.socket) -> None:
             await asyncio.start_server(_forward_to(plane.port), sock=outside),
         ):
             demo.voke.ingest.on_judged = judged
-            apply = (plane.kubectl, "apply", "-n", "default", "-f")
-            await asyncio.to_thread(*apply, "-", given=ca_secret(demo.voke))
-            await asyncio.to_thread(*apply, str(EXAMPLES))
+            apply = partial(plane.kubectl, "apply", "-n", "default", "-f")
+            await asyncio.to_thread(apply, "-", given=ca_secret(demo.voke))
+            await asyncio.to_thread(apply, str(EXAMPLES))
             wait = ("wait", "plants", "--all", "-n", "default", "--for=condition=Ready", "--timeout=50s")
             while (await asyncio.to_thread(plane.kubectl, *wait, check=False)).returncode:
                 await asyncio.sleep(1)
@@ -180,8 +184,8 @@ A cluster runs on this computer, with the chart and three Plants. To use it:
     kubectl get plants
     kubectl describe plant brno-roof
     kubectl explain plant.spec.devices
-    kubectl logs voke-gw-default-0
-    kubectl delete pod voke-gw-default-0        # and see the Plants come back
+    kubectl logs voke-gw-default-0-0
+    kubectl delete pod voke-gw-default-0-0      # and see the Plants come back
     helm list -n {OWN}
     tail -f {_VOKE_LOG}     # what arrives at Voke, and its verdict
 

@@ -30,13 +30,13 @@ async def test_the_examples_are_read_verified_and_obey_commands(
     def tell(plant: str, words: str) -> None:
         told.append((plant, words))
 
-    apply = (here.plane.kubectl, "apply", "-n", here.namespace, "-f")
+    apply = partial(here.plane.kubectl, "apply", "-n", here.namespace, "-f")
     async with (
         showcase(tmp_path / "showcase", tell=tell) as demo,
         Registrar(demo.voke, here.admin, own=OWN, tell=tell).registering(),
     ):
-        await asyncio.to_thread(*apply, "-", given=ca_secret(demo.voke))
-        await asyncio.to_thread(*apply, str(EXAMPLES))
+        await asyncio.to_thread(apply, "-", given=ca_secret(demo.voke))
+        await asyncio.to_thread(apply, str(EXAMPLES))
         demo.command()
         for stage in demo.stages:
             arrived = partial(demo.voke.counters.total_accepted, plant_id=stage.plant_id, kind="telemetry")
