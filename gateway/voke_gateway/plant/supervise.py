@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from voke_gateway.backoff import Backoff, Pace
+from voke_api.backoff import Backoff, Pace
 
 _RESTART: Final = Pace(base=1.0, cap=60.0, floor=0.5)
 """A part that ran longer than its cap before it crashed starts again from its base."""
