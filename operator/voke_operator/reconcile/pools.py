@@ -9,7 +9,7 @@ import structlog
 from voke_operator import names
 from voke_operator.kube.resources import DISRUPTION_BUDGETS, NETWORK_POLICIES
 from voke_operator.plan.objects import Defaults, pool_objects, pool_of
-from voke_operator.reconcile.children import Children, NotOursError
+from voke_operator.reconcile.children import Children, Drifted, NotOursError
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.reconcile.queue import Key
@@ -27,6 +27,7 @@ class PoolReconciler:
         *,
         children: Children,
         defaults: Defaults,
+        drifted: Drifted,
         report: Callable[[Key], None],
     ) -> None:
         """``report`` puts a key into the queue of statuses."""
@@ -34,6 +35,7 @@ class PoolReconciler:
         self._fleet = fleet
         self._children = children
         self._defaults = defaults
+        self._drifted = drifted
         self._report = report
 
     async def reconcile(self, key: Key) -> float | None:
@@ -44,7 +46,7 @@ class PoolReconciler:
         """
         name = Name(key.namespace, key.name)
         self._report(key)
-        self._fleet.troubles.pop(name, None)
+        before = self._fleet.troubles.pop(name, None)
         if not self._fleet.shards_of(name):
             called = names.disruption_budget(name.name)
             await self._children.remove(DISRUPTION_BUDGETS, name.namespace, called)
@@ -60,5 +62,7 @@ class PoolReconciler:
         except NotOursError as error:
             log.warning("name taken", pool=name.name, namespace=name.namespace, problem=str(error))
             self._fleet.troubles[name] = str(error)
+            if before != str(error):
+                self._drifted(error.kind, "refused")
             return 30.0
         return None

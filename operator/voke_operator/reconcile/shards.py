@@ -29,7 +29,7 @@ from voke_operator.kube.resources import PLANTS, PODS, SECRETS, SERVICES, STATEF
 from voke_operator.plan.bundles import ShardBundle, changes, shard_bundle
 from voke_operator.plan.objects import HTTP_PORT, Defaults, bundle_secret, pool_of, shard_objects
 from voke_operator.plan.placement import ShardId
-from voke_operator.reconcile.children import Children, NotOursError
+from voke_operator.reconcile.children import Children, Drifted, NotOursError
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
@@ -67,6 +67,7 @@ class ShardReconciler:
         placing: Placing,
         gateways: Gateways,
         defaults: Defaults,
+        drifted: Drifted,
         add: Callable[..., None],
         report: Callable[[Key], None],
     ) -> None:
@@ -79,6 +80,7 @@ class ShardReconciler:
         self._placing = placing
         self._gateways = gateways
         self._defaults = defaults
+        self._drifted = drifted
         self._add = add
         self._report = report
         self._touching: dict[Shard, asyncio.Task[None]] = {}
@@ -106,6 +108,8 @@ class ShardReconciler:
             return await self._bring_in_order(shard, record)
         except NotOursError as error:
             log.warning("name taken", shard=str(shard), problem=str(error))
+            if record.trouble != str(error):
+                self._drifted(error.kind, "refused")
             self._say(shard, record, str(error))
             return _NAME_TAKEN
 
@@ -202,6 +206,7 @@ class ShardReconciler:
         try:
             document = await self._client.get(SECRETS, shard.namespace, name)
         except NotFoundError:
+            self._drifted(SECRETS.kind, "restored")
             record.files, record.secret_version = {}, ""
             return
         if document.get("type") != names.BUNDLE_SECRET_TYPE:
@@ -209,6 +214,7 @@ class ShardReconciler:
         if document["metadata"]["resourceVersion"] == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
+        self._drifted(SECRETS.kind, "restored")
         record.secret_version = document["metadata"]["resourceVersion"]
         record.files = read_files(document)
         for member, plant in self._fleet.members(shard):
