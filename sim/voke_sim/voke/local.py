@@ -79,7 +79,7 @@ class LocalVoke:
 
         Raises:
             BrokerError: mosquitto is missing or did not come up.
-            PluginBuildError: the JWT plugin cannot be compiled.
+            PluginBuildError: a plugin of the broker cannot be compiled.
             NodeMissingError: there is no Node.
         """
         topics = topics or Topics()
@@ -88,7 +88,13 @@ class LocalVoke:
         access = Access(files, jwt_keys=jwt_keys)
         password = secrets.token_urlsafe(24)
         access.write_all(ingest_password=password, command_topic=topics.command)
-        broker = Broker(files, plugin=await plugin.build(), jwt_keys=jwt_keys, mosquitto=mosquitto)
+        broker = Broker(
+            files,
+            plugin=await plugin.build(),
+            certificates=await plugin.build(source=plugin.CERTIFICATES),
+            jwt_keys=jwt_keys,
+            mosquitto=mosquitto,
+        )
         records = Records(keep)
         async with contextlib.AsyncExitStack() as stack:
             judge = await Judge.start(replay_window=replay_window, signature=signature, topics=topics)
