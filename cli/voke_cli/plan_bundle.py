@@ -28,6 +28,10 @@ class Outcome:
     """Severity and text for people."""
     per_plant_metrics: bool = True
     per_connection_metrics: bool = False
+    renewed: tuple[str, ...] = ()
+    """Plants whose certificate is another one than before."""
+    look_again: float | None = None
+    """When a certificate has to be seen to, though no file changes: epoch seconds."""
 
     def text(self) -> str:
         """As :meth:`parse` takes it."""
@@ -42,7 +46,8 @@ class Outcome:
         """
         try:
             given = json.loads(text)
-            return cls(**{**given, "problems": tuple((str(s), str(t)) for s, t in given["problems"])})
+            problems = tuple((str(severity), str(text)) for severity, text in given["problems"])
+            return cls(**{**given, "problems": problems, "renewed": tuple(map(str, given["renewed"]))})
         except (TypeError, KeyError) as error:
             raise ValueError("not the outcome of planning") from error
 
@@ -101,4 +106,6 @@ def _plan(files: list[Path], state: Path, bundle: Path, *, first: bool) -> Outco
         problems=tuple((str(each.severity), problem_text(each)) for each in prepared.problems),
         per_plant_metrics=all(pool.spec.metrics.per_plant for pool in pools),
         per_connection_metrics=any(pool.spec.metrics.per_connection for pool in pools),
+        renewed=tuple(keep.renewed),
+        look_again=None if keep.look_again is None else keep.look_again.timestamp(),
     )

@@ -1,4 +1,4 @@
-"""Plans anew whenever a source file changes, while the gateway runs."""
+"""Plans anew whenever a source file changes or a certificate has to be renewed, while the gateway runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 
 from voke_cli.plan_bundle import Outcome
 from voke_cli.watch import Fingerprint, fingerprint
+from voke_gateway.clock import WallClock, system_clock
 from voke_gateway.runtime.slices import in_slices
 
 LOOK_EVERY: Final = 1.0
@@ -20,21 +21,31 @@ SHARE: Final = 0.01
 """Most of the time that is spent on looking."""
 REMIND_EVERY: Final = 600.0
 """Seconds after which what is still wrong is logged again."""
+RENEW_EVERY: Final = 3600.0
+"""Seconds at least between a planning and the next one for a certificate's sake."""
 
 log = structlog.get_logger()
 
 
 class Replanner:
-    """Looks at ``paths`` and runs ``command`` when they have changed and are still again."""
+    """Looks at ``paths`` and runs ``command`` when they have changed and are still again, or when it is time."""
 
     def __init__(
-        self, paths: Sequence[Path], command: Callable[[], Sequence[str]], seen: Fingerprint
+        self,
+        paths: Sequence[Path],
+        command: Callable[[], Sequence[str]],
+        seen: Fingerprint,
+        *,
+        look_again: float | None = None,
+        wall_clock: WallClock = system_clock,
     ) -> None:
-        """``seen``: the files as they were just before they were planned first."""
+        """``seen``: the files as they were just before they were planned first; ``look_again``: what came of that."""
         self._paths = paths
         self._command = command
         self._planned = seen
         self._said: frozenset[tuple[str, str]] = frozenset()
+        self._look_again = look_again
+        self._wall_clock = wall_clock
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -48,21 +59,34 @@ class Replanner:
             if now != self._planned and now == last:
                 # Twice the same: nobody is in the middle of writing.
                 self._planned = now
-                self._tell(await _outcome(self._command()))
+                self._tell(await self._plan())
                 told = loop.time()
+            elif self._look_again is not None and self._wall_clock() >= self._look_again:
+                self._tell(await self._plan(), changed=False)
             elif loop.time() - told >= REMIND_EVERY:
                 self._remind()
                 told = loop.time()
             last = now
             await asyncio.sleep(pause)
 
+    async def _plan(self) -> Outcome:
+        outcome = await _outcome(self._command())
+        soonest = self._wall_clock() + RENEW_EVERY
+        if outcome.failure:
+            self._look_again = soonest
+        else:
+            self._look_again = None if outcome.look_again is None else max(outcome.look_again, soonest)
+        return outcome
+
     def _remind(self) -> None:
         """Plants that only run on as they were must not be forgotten."""
         for _, text in sorted(problem for problem in self._said if problem[0] == "error"):
             log.error("problem in files, still", problem=text)
 
-    def _tell(self, outcome: Outcome) -> None:
-        """Log what is wrong, once."""
+    def _tell(self, outcome: Outcome, *, changed: bool = True) -> None:
+        """Log what is wrong, once, and what was done. ``changed``: the files are others than before."""
+        for plant in outcome.renewed:
+            log.info("client certificate renewed", plant=plant)
         problems = frozenset(outcome.problems)
         if outcome.failure:
             log.error("files could not be planned", problem=outcome.failure)
@@ -74,6 +98,8 @@ class Replanner:
         if self._said and not problems:
             log.info("files are without problems again")
         self._said = problems
+        if not changed:
+            return
         if has_errors:
             log.warning("files planned anew; what has errors stays as it was", problems=len(problems))
         else:

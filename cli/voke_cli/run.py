@@ -51,10 +51,10 @@ def run(
 
     A file that changes meanwhile changes its plants, and only those. With a mistake in it they stay what they
     were, and the log says what is wrong. So they do if a FILE itself is gone; a file that leaves a directory
-    takes its plants along. Standard input (-) is read once.
+    takes its plants along. Standard input (-) is read once, and nothing is renewed after that.
 
     Credentials that a Plant brings no Secret for are made once, in the state directory; voke credentials
-    shows what to register at Voke.
+    shows what to register at Voke. A client certificate is renewed when two thirds of its life are over.
 
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
@@ -98,7 +98,12 @@ def run(
                     per_connection_metrics=outcome.per_connection_metrics,
                     notes_are_logged=True,
                 )
-                again = Replanner(files, lambda: command(files, keep.directory, bundle, first=False), seen)
+                again = Replanner(
+                    files,
+                    lambda: command(files, keep.directory, bundle, first=False),
+                    seen,
+                    look_again=outcome.look_again,
+                )
                 run_forever(
                     serve(
                         options,

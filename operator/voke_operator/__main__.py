@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voke_api.logs import configure
+from voke_operator.credentials.material import USUAL, Life
 from voke_operator.kube.lease import Timing
 from voke_operator.kube.sources import Scope
 from voke_operator.reconcile.engine import Settings
@@ -18,8 +19,11 @@ from voke_operator.runtime.http import AddressInUseError
 from voke_operator.runtime.process import CannotStartError, Options, run
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status (0 stopped as asked, 1 could not start, 2 wrong usage)."""
+def main(arguments: Sequence[str] | None = None, *, life: Life = USUAL) -> int:
+    """Run until SIGTERM or SIGINT; the exit status (0 stopped as asked, 1 could not start, 2 wrong usage).
+
+    ``life``, of client certificates, is for programs that show in seconds what takes years.
+    """
     parser = _parser()
     chosen = parser.parse_args(arguments)
     host, _, port = chosen.http.rpartition(":")
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scope=Scope(tuple(chosen.watch)),
             issuer=chosen.issuer_secret,
             defaults=defaults,
+            life=life,
         ),
         kubeconfig=chosen.kubeconfig,
         http_host=host or "0.0.0.0",  # noqa: S104 - all interfaces, because it was asked for

@@ -190,7 +190,7 @@ def test_a_bundle_directory_is_private_and_only_what_changed_is_written(files: F
 
 
 def test_what_the_planning_process_says_is_understood() -> None:
-    said = Outcome(ok=False, failure="no", problems=(("error", "a.yaml:3: bad"),), per_plant_metrics=False)
+    said = Outcome(ok=False, failure="no", problems=(("error", "a.yaml:3: bad"),), renewed=("site",))
     assert Outcome.parse(said.text()) == said
 
 

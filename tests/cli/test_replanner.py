@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -41,8 +42,9 @@ class Files:
 
 
 @asynccontextmanager
-async def followed(files: Files) -> AsyncIterator[None]:
-    task = asyncio.create_task(Replanner([files.directory], files.command, look([files.directory])).run())
+async def followed(files: Files, **more: Any) -> AsyncIterator[None]:
+    replanner = Replanner([files.directory], files.command, look([files.directory]), **more)
+    task = asyncio.create_task(replanner.run())
     try:
         yield
     finally:
@@ -81,6 +83,25 @@ async def test_an_error_that_stays_is_said_again_now_and_then(
             files.become(BAD, ODD)
             await until(lambda: len(said(logs, "problem in files, still")) > 1)
             assert set(said(logs, "problem in files, still")) == {BAD[1]}, "not the warning"
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome(renewed=("site",), look_again=1.0), Outcome(failure="the disk is full")]
+)
+async def test_certificates_are_seen_to_when_it_is_time_and_not_again_within_an_hour(
+    files: Files, outcome: Outcome
+) -> None:
+    now = 1_999.0
+    files.outcome = outcome
+    with capture_logs() as logs:
+        async with followed(files, look_again=2_000.0, wall_clock=lambda: now):
+            for count, moment in enumerate([2_000.0, 2_000.0 + replan.RENEW_EVERY, 1e9], start=1):
+                assert files.planned == count - 1
+                now = moment
+                await until(lambda: files.planned == count)  # noqa: B023 - used at once
+                await until(lambda: len(logs) == count)  # noqa: B023
+    said_of_it = {"client certificate renewed"} if outcome.renewed else {"files could not be planned"}
+    assert {log["event"] for log in logs} == said_of_it
 
 
 def planned(logs: Sequence[EventDict]) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import stat
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.support.plants import battery_document
 from voke_api.resources import Plant
 from voke_cli.credentials import describe
 from voke_cli.state import State, StateError
+from voke_operator.credentials.material import Material, load_private_key
 
 NOW = datetime.now(UTC)
 
@@ -102,3 +104,62 @@ def test_a_damaged_entry_is_never_taken_for_a_new_plant(tmp_path: Path, content:
     with pytest.raises(StateError, match=r"plant\.json is damaged"):
         State(tmp_path).known()
     assert entry.read_bytes() == content
+
+
+LATER = NOW + timedelta(days=500)
+
+
+def belongs_together(pair: Material) -> bool:
+    leaf = x509.load_pem_x509_certificate(pair["tls.crt"])
+    return leaf.public_key() == load_private_key(pair["tls.key"]).public_key()
+
+
+def test_a_certificate_is_renewed_once_when_two_thirds_of_its_life_are_over_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    first = State(tmp_path)
+    before = first.generated(plant(), NOW)
+    assert first.look_again is not None
+    assert timedelta(days=400) < first.look_again - NOW < timedelta(days=487)
+    assert State(tmp_path).generated(plant(), first.look_again - timedelta(seconds=1)) == before
+
+    second = State(tmp_path)
+    after = second.generated(plant(), first.look_again)
+    assert {name for name in before if before[name] != after[name]} == {"tls.crt", "tls.key"}
+    assert belongs_together(after)
+    assert (second.renewed, second.made) == (["site"], set()), "Voke need not be told"
+    assert second.look_again is not None
+    assert second.look_again > LATER
+
+    third = State(tmp_path)
+    assert third.generated(plant(), first.look_again) == after
+    assert third.renewed == []
+    assert second.material("site") == after
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_a_renewal_that_was_interrupted_leaves_a_pair(tmp_path: Path, done: int) -> None:
+    """``done`` files were written ahead, or all of them and the rest of ``done`` moved."""
+    State(tmp_path / "one").generated(plant(), NOW)
+    renewed = State(tmp_path / "one").generated(plant(), LATER)
+    before = State(tmp_path / "two").generated(plant(), NOW)
+    directory = tmp_path / "two" / "plants" / "site"
+    ahead = directory / "next"
+    ahead.mkdir()
+    files = ("tls.key", "ca.crt", "tls.crt")
+    for name in files[: done + 1]:
+        (ahead / name).write_bytes(renewed[name])
+    for name in files[: max(0, done - 2)]:
+        (ahead / name).replace(directory / name)
+    found = State(tmp_path / "two").generated(plant(), NOW)
+    assert belongs_together(found)
+    assert found["tls.crt"] == (renewed if done >= 2 else before)["tls.crt"]
+    assert not ahead.exists()
+
+
+def test_a_certificate_that_cannot_be_read_is_left_for_the_uplink_to_complain_of(tmp_path: Path) -> None:
+    State(tmp_path).generated(plant(), NOW)
+    (tmp_path / "plants" / "site" / "tls.crt").write_bytes(b"damaged")
+    state = State(tmp_path)
+    assert state.generated(plant(), LATER)["tls.crt"] == b"damaged"
+    assert state.look_again is None

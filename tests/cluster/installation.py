@@ -8,11 +8,15 @@ import json
 import signal
 import sys
 from base64 import b64decode
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cluster.charts import rights
 from tests.cluster.control_plane import ControlPlane
@@ -29,6 +33,7 @@ Json = dict[str, Any]
 ACCOUNT: Final = "voke-operator"
 IMAGE: Final = "voke-gateway:test"
 WITHIN: Final = 60.0
+PROGRAM: Final = ("-m", "voke_operator")
 
 
 class Operator:
@@ -60,6 +65,18 @@ class Operator:
             while sum(line.get("event") == event for line in self.log) < count:
                 assert self.process.returncode is None, self.text
                 await asyncio.sleep(0.05)
+
+    async def metrics(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """What it counts: values by name, without prefix, and by the values of the labels, in order of their names."""
+        http = next(line["http"] for line in self.log if line["event"] == "operator started")
+        async with aiohttp.ClientSession() as session, session.get(f"http://{http}/metrics") as answer:
+            text = await answer.text()
+        found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = tuple(value for _, value in sorted(sample.labels.items()))
+                found[sample.name.removeprefix("voke_operator_")][labels] = sample.value
+        return found
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit status."""
@@ -101,7 +118,9 @@ class Installation:
         self.plane.apply(*rights(account=ACCOUNT, namespace=self.own, watch=self.watch, issuer=issuer))
 
     @asynccontextmanager
-    async def operator(self, *arguments: str, kubeconfig: Path | None = None) -> AsyncIterator[Operator]:
+    async def operator(
+        self, *arguments: str, kubeconfig: Path | None = None, program: Sequence[str] = PROGRAM
+    ) -> AsyncIterator[Operator]:
         """Run one; at the end it is stopped as a pod is. A CA that ``arguments`` name is one that it may read."""
         if "--issuer-secret" in arguments:
             issuer = arguments[arguments.index("--issuer-secret") + 1]
@@ -111,7 +130,8 @@ class Installation:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "voke_operator", "--namespace", self.own, "--defaults", str(self.defaults)),
+                *program,
+                *("--namespace", self.own, "--defaults", str(self.defaults)),
                 *("--kubeconfig", str(kubeconfig or self.kubeconfig), "--http", "127.0.0.1:0"),
                 *watch,
                 *arguments,

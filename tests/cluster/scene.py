@@ -10,14 +10,22 @@ import asyncio
 import re
 import shlex
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.installation import Installation, Json, Operator, installed, plant_document, ready
+from tests.cluster.installation import (
+    PROGRAM,
+    Installation,
+    Json,
+    Operator,
+    installed,
+    plant_document,
+    ready,
+)
 from tests.cluster.kubelet import Kubelet
 from tests.support.thread import meter
 from voke_sim.plc.server import ModbusServer
@@ -116,7 +124,12 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    plane: ControlPlane, directory: Path, *, name: str, arguments: Iterable[str] = ()
+    plane: ControlPlane,
+    directory: Path,
+    *,
+    name: str,
+    arguments: Iterable[str] = (),
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncIterator[Scene]:
     """An operator with ``arguments``, a node, a Voke, a PLC; namespaces ``name`` and ``name-system``."""
     own = f"{name}-system"
@@ -128,7 +141,7 @@ async def scene(
         voke = await enter(LocalVoke.start(directory / "voke"))
         plcs = await enter(AsyncExitStack())
         kubelet = await enter(here.kubelet())
-        operator = await enter(here.operator(*arguments))
+        operator = await enter(here.operator(*arguments, program=program))
         yield Scene(here, operator, kubelet, voke, plcs)
         print(operator.text[-20_000:])
     for namespace in (own, name):

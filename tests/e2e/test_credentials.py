@@ -6,14 +6,20 @@ import json
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.support.plants import PLANT_ID
 from tests.support.thread import device, meter
+from voke_api.resources import Plant
 from voke_cli.demo.gateway import GatewayProcess
+from voke_cli.state import State
+from voke_operator.credentials import material, renewal
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke
 
@@ -92,3 +98,42 @@ def test_a_plant_that_is_not_known_is_a_clear_error(tmp_path: Path) -> None:
     shown = voke("credentials", "nowhere", "--state", tmp_path)
     assert shown.returncode == 1
     assert "has no credentials of 'nowhere' (it has: none yet)" in shown.stderr
+
+
+def due_at(state: State, plant: Plant, moment: datetime) -> material.Material:
+    """Generate what the plant needs so long ago that its certificate is to be renewed at ``moment``; the CA's files."""
+    trial = State(state.directory / "trial")
+    leaf = x509.load_pem_x509_certificate(trial.generated(plant, moment)["tls.crt"])
+    made_at = moment - (renewal.renew_at(leaf, PLANT_ID) - moment)
+    state.generated(plant, made_at)
+    return state.fleet_ca(made_at)
+
+
+async def test_a_certificate_is_renewed_while_the_gateway_runs_and_no_poll_is_missed(tmp_path: Path) -> None:
+    state, log = State(tmp_path / "state"), list[dict[str, Any]]()
+    async with LocalVoke.start(tmp_path / "voke") as local, ModbusServer({1: meter(11)}) as server:
+        files = write_files(tmp_path, "MTLS", server, local)
+        plant = Plant.model_validate_json((files / "0.json").read_bytes(), strict=True)
+        ca = due_at(state, plant, datetime.now(UTC) + timedelta(seconds=20))
+        hmac_key = state.material("site")["hmac.key"]
+        crl = material.revocation_list(ca, datetime.now(UTC))
+        await local.register_mtls(PLANT_ID, hmac_key=hmac_key, ca_pem=ca[material.ISSUER], crl_pem=crl)
+        async with GatewayProcess.start(
+            files, state=state.directory, log=tmp_path / "log", hear=log.append
+        ) as gateway:
+            await local.wait_for(lambda: len(set(local.broker.certificates(PLANT_ID))) == 2, within=60)
+            count = len(local.accepted)
+            await local.wait_for(lambda: len(local.accepted) > count + 2, within=30)
+            newest = x509.load_pem_x509_certificate(state.material("site")["tls.crt"])
+            assert local.broker.certificates(PLANT_ID)[-1] == newest.serial_number
+            assert [line["plant"] for line in log if line["event"] == "client certificate renewed"] == [
+                "site"
+            ]
+            assert not [line for line in log if line["event"].startswith("files planned")]
+            assert server.stats.connections == 1
+            reads = [datetime.fromisoformat(each.document["timestamp"]) for each in local.accepted]
+            gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(sorted(reads)[1:])]
+            assert all(0.25 < gap < 0.75 for gap in gaps), gaps
+            assert not local.refused
+            assert await gateway.stop() == 0
+    assert state.material("site")["hmac.key"] == hmac_key

@@ -8,7 +8,7 @@ spin a real program end the run with an error: nothing left to wait for, and wor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 EPOCH = 1_767_225_600.0
@@ -114,6 +114,23 @@ def wall_clock() -> float:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop), "wall_clock() wants a VirtualTimeLoop"
     return loop.wall_clock()
+
+
+def elapsed() -> float:
+    """Virtual seconds since the running loop was made, to the microsecond."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop), "elapsed() wants a VirtualTimeLoop"
+    return round(loop.elapsed(), 6)
+
+
+def on_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test that is run by :func:`run`, where a minute takes no time."""
+
+    def run_it() -> None:
+        run(test())
+
+    run_it.__name__ = test.__name__
+    return run_it
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:

@@ -198,11 +198,11 @@ def _no_value(point: Point, words: Sequence[int]) -> Iterator[Guess]:
 
 
 def _pattern(point: Point, words: Sequence[int]) -> int | None:
-    """The registers as a bit pattern that stands for "no value" in many devices; None if they are none."""
+    """The registers, in the point's order, as a pattern that stands for "no value" in many devices; None: as none."""
     if len(words) not in _BY_WIDTH or not is_number(point):
         return None
     bits = 16 * len(words)
-    pattern = int.from_bytes(b"".join(word.to_bytes(2, "big") for word in words), "big")
+    pattern = int.from_bytes(b"".join(word.to_bytes(2, "big") for word in _in_order(point, words)), "big")
     ones, lowest = (1 << bits) - 1, 1 << bits - 1
     known = {"int": {lowest, lowest - 1}, "uint": {ones, lowest}, "float": set[int]()}
     return pattern if pattern in known[point.type.rstrip(_DIGITS)] else None
@@ -220,9 +220,14 @@ def _swapped(point: Point, words: Sequence[int]) -> bool:
 
 def _says_nan(point: Point, words: Sequence[int]) -> bool:
     """A float that says "no value" in one of the two usual ways, rather than by the accident of a wrong order."""
-    ordered = words if point.word_order == "big" else words[::-1]
-    first, *rest = (word if point.byte_order == "big" else (word & 0xFF) << 8 | word >> 8 for word in ordered)
+    first, *rest = _in_order(point, words)
     return set(rest) in ({0}, {0xFFFF}) and first & 0x7FF8 >= (0x7FF8 if len(words) == 4 else 0x7FC0)  # noqa: PLR2004
+
+
+def _in_order(point: Point, words: Sequence[int]) -> list[int]:
+    """The registers as they would be if the point's orders were both big."""
+    ordered = words if point.word_order == "big" else words[::-1]
+    return [word if point.byte_order == "big" else (word & 0xFF) << 8 | word >> 8 for word in ordered]
 
 
 def _plain(point: Point, words: Sequence[int]) -> Value:

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from voke_gateway.backoff import Backoff, Pace
+from voke_api.backoff import Backoff, Pace
 
 _RESTART: Final = Pace(base=1.0, cap=60.0, floor=0.5)
 """A part that ran longer than its cap before it crashed starts again from its base."""
@@ -18,9 +18,13 @@ log = structlog.get_logger()
 
 
 async def supervise(
-    name: str, part: Callable[[], Coroutine[None, None, None]], *, plant: str, random: Random
+    name: str, part: Callable[[], Coroutine[None, None, None]], *, plant: str | None = None, random: Random
 ) -> None:
-    """Run ``part`` until it returns. After an exception it is run again, after a growing, jittered delay."""
+    """Run ``part`` until it returns. After an exception it is run again, after a growing, jittered delay.
+
+    ``plant``: whose part it is; None: the gateway's own.
+    """
+    whose = {} if plant is None else {"plant": plant}
     loop = asyncio.get_running_loop()
     backoff = Backoff(_RESTART, random)
     while True:
@@ -31,7 +35,7 @@ async def supervise(
             if loop.time() - started > _RESTART.cap:
                 backoff.reset()
             wait = backoff.next()
-            log.exception("crashed, will be restarted", part=name, plant=plant, restart_in=round(wait, 3))
+            log.exception("crashed, will be restarted", part=name, **whose, restart_in=round(wait, 3))
             await asyncio.sleep(wait)
         else:
             return

@@ -29,7 +29,7 @@ from voke_gateway.runtime.status import credential_status, plant_status
 from voke_gateway.runtime.totals import Totals
 from voke_gateway.runtime.work import Assignment, Work, without_conflicts
 from voke_gateway.stats import GatewayStats
-from voke_gateway.uplink.session import Connector
+from voke_gateway.uplink.session import Connector, CredentialsError
 
 VERSION: Final = version("voke-fleet")
 LAG_EVERY: Final = 0.5
@@ -400,5 +400,5 @@ class Gateway:
 def _credential_status(assignment: Assignment) -> tuple[CredentialStatus, ...]:
     try:
         return credential_status(assignment.plant, assignment.credentials)
-    except ValueError:
+    except (ValueError, CredentialsError):
         return ()  # the uplink says what is wrong with them

@@ -99,9 +99,7 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
     parts: list[tuple[str, Part]] = [("bundle", source.watch), ("open files", watch_limit)]
     if beside is not None:
         parts.append(("files", beside))
-    tasks = [
-        loop.create_task(supervise(name, part, plant="", random=random), name=name) for name, part in parts
-    ]
+    tasks = [loop.create_task(supervise(name, part, random=random), name=name) for name, part in parts]
     try:
         gateway.start()
         await stop.wait()

@@ -127,13 +127,11 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
             )
         )
     if plant.auth_method == "JWT" and credentials.jwt_private_key is not None:
-        from cryptography.hazmat.primitives.serialization import (  # only plants with tokens need it
-            Encoding,
-            PublicFormat,
-            load_pem_private_key,
-        )
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-        key = load_pem_private_key(credentials.jwt_private_key, password=None)
+        from voke_gateway.uplink.tokens import signing_key  # only plants with tokens need it
+
+        key = signing_key(credentials.jwt_private_key)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         found.append(CredentialStatus(name="jwt", key_id=sha256(public).hexdigest()[:16]))
     return tuple(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from voke_gateway.backoff import Backoff, Pace
+from voke_api.backoff import Backoff, Pace
 from voke_gateway.uplink.session import CloseReason
 
 CLEAR_AFTER: Final = 60.0

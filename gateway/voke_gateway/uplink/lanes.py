@@ -12,7 +12,7 @@ from operator import attrgetter
 from random import Random
 from typing import Final
 
-from voke_gateway.backoff import Pace
+from voke_api.backoff import Pace
 from voke_gateway.outbox.store import Entry, Kind, Store
 from voke_gateway.protocol import envelope
 from voke_gateway.protocol.sign import Signer

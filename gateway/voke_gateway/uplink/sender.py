@@ -16,8 +16,8 @@ from typing import Final
 
 import structlog
 
+from voke_api.backoff import Pace
 from voke_api.resolved import ResolvedPlant
-from voke_gateway.backoff import Pace
 from voke_gateway.clock import WallClock, milliseconds
 from voke_gateway.outbox.store import Entry, Kind, Store
 from voke_gateway.protocol.envelope import MAX_BYTES

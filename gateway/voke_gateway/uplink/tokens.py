@@ -60,15 +60,18 @@ def mint(
     )
 
 
-@lru_cache(maxsize=5000)  # a shard's most plants; reading an RSA key costs a hundred times what signing does
+@lru_cache(maxsize=5000)  # a shard's most plants
 def signing_key(pem: bytes) -> RSAPrivateKey:
     """The private key of ``pem``.
+
+    That its primes are prime is not checked: that takes 37 ms for each plant. Whoever wrote the bundle has seen
+    that the numbers belong together, and of a key that is wrong nevertheless Voke refuses every token.
 
     Raises:
         CredentialsError: see :func:`mint`.
     """
     try:
-        key = load_pem_private_key(pem, password=None)
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise CredentialsError(
             "the token key (jwt-private.pem) is encrypted: store it without a passphrase"

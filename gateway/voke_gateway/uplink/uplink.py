@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import structlog
 
+from voke_api.backoff import Backoff, Pace
 from voke_api.resolved import PlantCredentials, ResolvedPlant
-from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.clock import WallClock
 from voke_gateway.outbox.store import Store
 from voke_gateway.protocol.sign import Signer

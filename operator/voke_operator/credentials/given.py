@@ -29,6 +29,8 @@ CredentialName = Literal["hmac", "password", "mtls", "jwt"]
 
 MIN_HMAC_CHARACTERS: Final = 32
 """Protocol §4."""
+MAX_HMAC_BYTES: Final = 4096
+"""The protocol names no limit. Keys have tens of characters, and a bundle holds those of hundreds of plants."""
 _SOON: Final = timedelta(days=30)
 _MIN_RSA_BITS: Final = 2048
 
@@ -182,6 +184,9 @@ class _Reader:
             return
         if len(text) < MIN_HMAC_CHARACTERS:
             message = f"the HMAC key has {len(text)} characters; it needs at least {MIN_HMAC_CHARACTERS}"
+            self._report(secret, secret.place("hmac.key"), message)
+        elif (size := len(text.encode())) > MAX_HMAC_BYTES:
+            message = f"the HMAC key has {size} bytes; {MAX_HMAC_BYTES} are the most: is it another file?"
             self._report(secret, secret.place("hmac.key"), message)
         elif any(character.isspace() for character in text):
             message = "the HMAC key holds white space; is it one key, and whole?"

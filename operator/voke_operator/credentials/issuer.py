@@ -25,11 +25,12 @@ from voke_operator.credentials.material import (
     REVOCATION_LIST,
     TLS_CERTIFICATE,
     TLS_KEY,
+    USUAL,
+    Life,
     Material,
     load_private_key,
     revocation_list,
 )
-from voke_operator.credentials.renewal import MIN_LIFE
 from voke_operator.credentials.secret import Secret
 from voke_operator.names import (
     FIELD_MANAGER,
@@ -55,6 +56,8 @@ class Issuer:
     not_after: datetime
     material: Material
     """``ca.crt``, ``ca.key``."""
+    life: Life = USUAL
+    """Of what it issues."""
 
     def __repr__(self) -> str:
         return f"Issuer({self.name!r}, id={self.id}, not_after={self.not_after:%Y-%m-%d})"
@@ -65,7 +68,7 @@ class MintFleetCa:
     """Make a CA (:func:`voke_operator.credentials.material.new_fleet_ca`), then decide again."""
 
 
-def read_issuer(secret: Secret, *, now: datetime) -> Issuer | Finding:
+def read_issuer(secret: Secret, *, now: datetime, life: Life = USUAL) -> Issuer | Finding:
     """The CA in a Secret (``tls.crt`` and ``tls.key``, or ``ca.crt`` and ``ca.key``), or why it is none."""
     pair = next((pair for pair in _PAIRS if all(key in secret.data for key in pair)), None)
     if pair is None:
@@ -79,17 +82,18 @@ def read_issuer(secret: Secret, *, now: datetime) -> Issuer | Finding:
         return _unusable(secret, f"{pair[1]} is encrypted; the operator has no password for it")
     except (ValueError, UnsupportedAlgorithm):
         return _unusable(secret, f"{pair[0]} or {pair[1]} is not PEM, or damaged")
-    if flaw := next(_flaws(certificate, key, now), None):
+    if flaw := next(_flaws(certificate, key, now, life), None):
         return _unusable(secret, flaw)
     return Issuer(
         id=issuer_id(certificate),
         name=certificate.subject.rfc4514_string(),
         not_after=certificate.not_valid_after_utc,
         material={ISSUER: certificate_pem, ISSUER_KEY: key_pem},
+        life=life,
     )
 
 
-def _flaws(certificate: x509.Certificate, key: object, now: datetime) -> Iterator[str]:
+def _flaws(certificate: x509.Certificate, key: object, now: datetime, life: Life) -> Iterator[str]:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey):
         yield "its key is neither ECDSA nor RSA"
@@ -99,7 +103,7 @@ def _flaws(certificate: x509.Certificate, key: object, now: datetime) -> Iterato
         yield "it is not a CA: its certificate may not sign others"
     if now < start:
         yield f"it is not valid before {_minute(start)}"
-    elif end - now < MIN_LIFE:
+    elif end - now < life.least:
         yield _ended(end, now)
 
 
@@ -109,7 +113,7 @@ def _ended(end: datetime, now: datetime) -> str:
 
 def still_usable(issuer: Issuer, *, now: datetime) -> Issuer | Finding:
     """The CA, if it has not ended since it was read."""
-    if issuer.not_after - now >= MIN_LIFE:
+    if issuer.not_after - now >= issuer.life.least:
         return issuer
     message = f"the issuing CA {issuer.name} cannot be used: {_ended(issuer.not_after, now)}"
     return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)

@@ -38,8 +38,8 @@ from voke_operator.credentials.given import to_generate
 from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
 from voke_operator.credentials.issuer import Issuer, still_usable
 from voke_operator.credentials.keys import PRIMARY, Key, find
-from voke_operator.credentials.material import Material
-from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
+from voke_operator.credentials.material import USUAL, Life, Material
+from voke_operator.credentials.renewal import next_check, renew_at, worth_renewing
 from voke_operator.credentials.secret import Secret
 
 _MOST_RETIRED: Final = 16
@@ -101,6 +101,7 @@ def mint(
     issuer: Material | None,
     now: datetime,
     random_bytes: Callable[[int], bytes],
+    life: Life = USUAL,
 ) -> dict[Name, Material]:
     """New material for credentials that a decision named.
 
@@ -110,6 +111,7 @@ def mint(
         issuer: CA with its key (``Issuer.material``); needed for mtls.
         now: With a time zone.
         random_bytes: Source of chance for the HMAC key; keys and serial numbers have their own.
+        life: Of a certificate (``Issuer.life``).
 
     Raises:
         UnusableIssuerError: mtls is asked for and the issuer cannot issue.
@@ -124,7 +126,7 @@ def mint(
             case "mtls":
                 if issuer is None:
                     raise material.UnusableIssuerError("there is no CA to issue a client certificate")
-                made[name] = material.new_client_certificate(plant_id, issuer, now)
+                made[name] = material.new_client_certificate(plant_id, issuer, now, life)
     return made
 
 
@@ -189,6 +191,7 @@ class _Case:
             ({material.ISSUER: issuer.material[material.ISSUER]},) if isinstance(issuer, Issuer) else ()
         )
         """The issuer's certificate, from which a missing ``ca.crt`` is restored."""
+        self._life = issuer.life if isinstance(issuer, Issuer) else USUAL
         self._now = now
         annotations = {} if secret is None else secret.annotations
         self._ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
@@ -241,7 +244,7 @@ class _Case:
         key = next(find(name, (made[name],), self._plant.spec.plant_id), None)
         if key is None:
             raise ValueError(f"what was made for {name} is not usable for plant {self._plant.spec.plant_id}")
-        if key.not_after is not None and key.not_after - self._now < MIN_LIFE:
+        if key.not_after is not None and key.not_after - self._now < self._life.least:
             message = (
                 f"the certificate that was issued would end on {key.not_after:%Y-%m-%d %H:%M} UTC already"
             )
@@ -279,7 +282,7 @@ class _Case:
             return _Held(key=key)
         if not isinstance(self._issuer, Issuer):
             trouble = self._no_issuer()
-        elif not worth_renewing(leaf, self._issuer.not_after, self._now):
+        elif not worth_renewing(leaf, self._issuer.not_after, self._now, self._life):
             trouble = Finding(
                 reason=Reason.ISSUER_EXPIRES,
                 credential="mtls",

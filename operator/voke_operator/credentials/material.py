@@ -6,6 +6,7 @@ A set of material is a mapping from file name to content; the names are the keys
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -35,11 +36,23 @@ JWT_PRIVATE: Final = "jwt-private.pem"
 JWT_PUBLIC_PEM: Final = "jwt-public.pem"
 JWT_PUBLIC_DER: Final = "jwt-public.der"
 
-LEAF_LIFETIME: Final = timedelta(days=730)
-"""Voke's default (protocol §3)."""
 CA_LIFETIME: Final = timedelta(days=3650)
 _BACKDATE: Final = timedelta(minutes=5)
 """A plant's clock, or the broker's, may be a little behind ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """How long the client certificates last that a CA issues. Others than :data:`USUAL` show years in seconds."""
+
+    longest: timedelta = timedelta(days=730)
+    """Voke's default (protocol §3); a CA that ends before shortens it."""
+    least: timedelta = timedelta(hours=1)
+    """A certificate that would end sooner is not issued."""
+    backdate: timedelta = _BACKDATE
+
+
+USUAL: Final = Life()
 
 
 class UnusableIssuerError(Exception):
@@ -71,7 +84,7 @@ def new_fleet_ca(now: datetime, name: str) -> Material:
     return {ISSUER: certificate.public_bytes(Encoding.PEM), ISSUER_KEY: _private_pem(key)}
 
 
-def new_client_certificate(plant_id: str, issuer: Material, now: datetime) -> Material:
+def new_client_certificate(plant_id: str, issuer: Material, now: datetime, life: Life = USUAL) -> Material:
     """A P-256 key and a certificate whose common name is the plant id, which Voke takes for the user name.
 
     It never outlives its issuer. Certificates between the issuer and its root follow it in ``tls.crt``.
@@ -89,8 +102,8 @@ def new_client_certificate(plant_id: str, issuer: Material, now: datetime) -> Ma
         .issuer_name(ca.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATE)
-        .not_valid_after(min(now + LEAF_LIFETIME, ca.not_valid_after_utc))
+        .not_valid_before(now - life.backdate)
+        .not_valid_after(min(now + life.longest, ca.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)

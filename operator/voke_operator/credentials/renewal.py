@@ -12,10 +12,8 @@ from typing import Final
 
 from cryptography import x509
 
-from voke_operator.credentials.material import LEAF_LIFETIME
+from voke_operator.credentials.material import USUAL, Life
 
-MIN_LIFE: Final = timedelta(hours=1)
-"""A certificate that would end sooner is not issued."""
 _LATEST: Final = 2 / 3
 _SPREAD: Final = 1 / 12
 """Of the life, before the latest moment: at least 7/12 of it is used, at most 5/12 are left at renewal."""
@@ -28,13 +26,13 @@ def renew_at(leaf: x509.Certificate, plant_id: str) -> datetime:
     return start + (end - start) * (_LATEST - share * _SPREAD)
 
 
-def worth_renewing(leaf: x509.Certificate, issuer_ends: datetime, now: datetime) -> bool:
+def worth_renewing(leaf: x509.Certificate, issuer_ends: datetime, now: datetime, life: Life = USUAL) -> bool:
     """Whether a certificate issued now would last at least twice as long as this one still does.
 
     Without this, a CA that ends with what it issued would issue ever shorter ones, ever more often.
     """
     left = max(leaf.not_valid_after_utc - now, timedelta(0))
-    return min(LEAF_LIFETIME, issuer_ends - now) >= max(2 * left, MIN_LIFE)
+    return min(life.longest, issuer_ends - now) >= max(2 * left, life.least)
 
 
 def next_check(leaf: x509.Certificate, plant_id: str, now: datetime) -> datetime | None:

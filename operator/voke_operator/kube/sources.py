@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from voke_operator.backoff import full_jitter
+from voke_api.backoff import Backoff, Pace
 from voke_operator.kube import errors, events
 from voke_operator.kube.client import WATCH_SECONDS, Client
 from voke_operator.kube.objects import Objects, known_of
@@ -35,8 +35,7 @@ SILENCE: Final = 150.0
 
 _QUIET: Final = 2.0
 """Seconds without another object that kopf lists after which its list is taken to be over."""
-_FIRST_WAIT: Final = 1.0
-_LONGEST_WAIT: Final = 30.0
+_PACE: Final = Pace(base=1.0, cap=30.0)
 _SHORT: Final = 1.0
 """Seconds; a watch that ended sooner than this counts as failed, or it might be opened in a tight loop."""
 
@@ -225,7 +224,7 @@ class Sources:
             try:
                 await events.watch(self._client.configuration, self._scope.namespaces, self._take)
             except Exception as error:  # noqa: BLE001 – whatever ended it, it is begun again
-                if clock() - began > _LONGEST_WAIT:
+                if clock() - began > _PACE.cap:
                     patience.found()
                 await patience.lose(f"{type(error).__name__}: {error}")
 
@@ -260,19 +259,17 @@ class _Patience:
     def __init__(self, what: str, part: str | None, random: Random, restarts: Counter[str]) -> None:
         self._what = what
         self._where = part or "all namespaces"
-        self._random = random
+        self._backoff = Backoff(_PACE, random)
         self._restarts = restarts
-        self._failures = 0
 
     def found(self) -> None:
         """It works."""
-        self._failures = 0
+        self._backoff.reset()
 
     async def lose(self, why: str, *, asked: float = 0.0) -> None:
         """It does not work: say why, and wait, ``asked`` seconds at least."""
-        self._failures += 1
         self._restarts[self._what] += 1
-        wait = asked + full_jitter(self._failures, self._random, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+        wait = asked + self._backoff.next()
         log.warning(
             "source failed, to be begun again",
             what=self._what,

@@ -6,8 +6,8 @@ stopped in the middle of its work cannot write over its successor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -38,6 +38,9 @@ RESOURCES: Final = {
 }
 """By kind."""
 
+Drifted = Callable[[str, Literal["restored", "refused"]], None]
+"""Told of the kind of an object that was not as we left it, and of what was done about it."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -45,17 +48,19 @@ class NotOursError(Exception):
     """An object of the name that we need was not made by us; it is not touched. The message says what to do."""
 
     def __init__(self, conflict: Conflict) -> None:
+        self.kind = conflict.ref.kind
         super().__init__(conflict.message)
 
 
 class Children:
     """The bundles, StatefulSets, Services, budgets and policies of the fleet."""
 
-    def __init__(self, client: Client, objects: Objects) -> None:
+    def __init__(self, client: Client, objects: Objects, *, drifted: Drifted) -> None:
         self._client = client
         self._objects = objects
-        self._right: dict[str, tuple[str, int]] = {}
-        """By uid: hash and generation with which an object was found to be as wanted."""
+        self._drifted = drifted
+        self._right: dict[ObjectRef, tuple[str, str, int]] = {}
+        """Uid, hash and generation with which an object was found to be as wanted."""
 
     def known(self, refs: Iterable[ObjectRef]) -> dict[ObjectRef, Observed]:
         """What the watches tell of objects: no content."""
@@ -77,7 +82,7 @@ class Children:
             metadata = self._objects.get(resource, ref.namespace, ref.name)
             if metadata is None:
                 continue
-            if self._right.get(metadata.uid) == (_hash_of(document), metadata.generation):
+            if self._right.get(ref) == (metadata.uid, _hash_of(document), metadata.generation):
                 seen[ref] = _observed(ref, metadata)
                 continue
             try:
@@ -87,7 +92,7 @@ class Children:
                 continue
             seen[ref] = _observed(ref, metadata_of(live), live)
             if next(apply_steps([document], seen), None) is None:
-                self._note_right(live, document)
+                self._note_right(ref, live, document)
         return seen
 
     async def make(self, step: Step) -> Object | None:
@@ -113,7 +118,9 @@ class Children:
         self._objects.written(resource, written)
         if step.action is Action.APPLY:
             log.info("object written", reason=step.reason, **_where(ref))
-            self._note_right(written, body)
+            if (right := self._right.get(ref)) and (not step.uid or right[:2] == (step.uid, _hash_of(body))):
+                self._drifted(ref.kind, "restored")  # it was gone, or not as this process left it
+            self._note_right(ref, written, body)
         return written
 
     async def _create(self, ref: ObjectRef, body: Object) -> Object:
@@ -137,11 +144,11 @@ class Children:
             known = self._objects.get(resource, ref.namespace, ref.name)
             if known is not None:
                 self._objects.drop(resource, known)
-        self._right.pop(step.uid, None)
+        self._right.pop(ref, None)
 
-    def _note_right(self, live: Object, wanted: Mapping[str, Any]) -> None:
+    def _note_right(self, ref: ObjectRef, live: Object, wanted: Mapping[str, Any]) -> None:
         metadata = live["metadata"]
-        self._right[metadata["uid"]] = _hash_of(wanted), metadata.get("generation", 0)
+        self._right[ref] = metadata["uid"], _hash_of(wanted), metadata.get("generation", 0)
 
 
 def _hash_of(document: Mapping[str, Any]) -> str:

@@ -35,15 +35,18 @@ from voke_operator.credentials.decisions import Finding as Trouble
 from voke_operator.credentials.given import Given, brought, to_generate
 from voke_operator.credentials.issuer import Issuer
 from voke_operator.credentials.ledger import decide, mint
-from voke_operator.credentials.material import Material
+from voke_operator.credentials.material import USUAL, Material
 from voke_operator.credentials.secret import Secret, from_document, to_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import ALLOWED_SECRETS, SECRETS
+from voke_operator.reconcile.children import Drifted
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, CredentialFacts
 
+_ITS_OWNER: Final = ("ownerReferences",)
+"""What of a Secret follows the Plant's deletionPolicy."""
 _STEPS: Final = 12
 """More decisions in a row than any way through the ledger takes."""
 _KEPT: Final = 256
@@ -159,6 +162,7 @@ class CredentialKeeper:
         issuer: Callable[[], Awaitable[Issuer | Trouble]],
         register: Register,
         copies: Copies,
+        drifted: Drifted,
         now: Callable[[], datetime],
     ) -> None:
         """``issuer``: the CA, or why there is none; ``now`` has a time zone."""
@@ -167,6 +171,7 @@ class CredentialKeeper:
         self._issuer = issuer
         self._register = register
         self._copies = copies
+        self._drifted = drifted
         self._now = now
         self._slow = ThreadPoolExecutor(max_workers=2, thread_name_prefix="keys")
         """An RSA pair takes 120 ms of CPU: two at most at once, and never on the event loop."""
@@ -240,7 +245,7 @@ class CredentialKeeper:
                     fresh = await self._mint(decision, plant, issuer)
                     continue
                 case Create() | Update():
-                    secret = await self._write(decision)
+                    secret = await self._write(decision, made=fresh is not None)
                 case Record():
                     seen = await self._register.record(seen, _facts(decision, own))
                 case Keep():
@@ -259,8 +264,8 @@ class CredentialKeeper:
         except NotFoundError:
             return None
 
-    async def _write(self, decision: Create | Update) -> Secret | None:
-        """The Secret as it is now, whoever wrote it."""
+    async def _write(self, decision: Create | Update, *, made: bool) -> Secret | None:
+        """The Secret as it is now, whoever wrote it; ``made``: it is written for the sake of new keys."""
         wanted = decision.secret
         try:
             if isinstance(decision, Create):
@@ -276,6 +281,9 @@ class CredentialKeeper:
         except (AlreadyExistsError, ConflictError, NotFoundError):
             return await self._read(wanted.namespace, wanted.name)
         self._objects.written(SECRETS, document)
+        mends = decision.restored if isinstance(decision, Create) else decision.changes != _ITS_OWNER
+        if mends and not made:
+            self._drifted(SECRETS.kind, "restored")
         return from_document(document)
 
     async def _mint(
@@ -288,6 +296,7 @@ class CredentialKeeper:
                 issuer=issuer.material if isinstance(issuer, Issuer) else None,
                 now=self._now(),
                 random_bytes=token_bytes,
+                life=issuer.life if isinstance(issuer, Issuer) else USUAL,
             )
 
         if "jwt" not in decision.names:

@@ -23,6 +23,7 @@ from voke_api.bundle import BundleUnreadableError, NotHeldError, credentials_in
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
 from voke_operator import names
+from voke_operator.credentials.material import USUAL, Life
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import NotFoundError, PermanentError, RetryError
 from voke_operator.kube.objects import Objects
@@ -41,7 +42,9 @@ from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Que
 from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.reconcile.shards import ShardReconciler, read_files, shard_of
 from voke_operator.reconcile.statuses import Statuses
+from voke_operator.reconcile.tally import Tally
 from voke_operator.runtime.metrics import Fleet as FleetFigures
+from voke_operator.runtime.metrics import OperatorMetrics
 from voke_operator.status.damping import Damper, Rate
 from voke_operator.status.events import EventWriter, Post
 from voke_operator.status.poll import Fetch, Gateways, News, Shard
@@ -65,6 +68,8 @@ class Settings:
     issuer: str | None = None
     """Secret in ``namespace`` with the CA that issues client certificates; None: the fleet's own."""
     defaults: Defaults
+    life: Life = USUAL
+    """Of the client certificates that are issued."""
 
 
 class Engine:
@@ -80,7 +85,7 @@ class Engine:
         observer: Observer,
         random: Random,
         wall_clock: Callable[[], float],
-        dropped_event: Callable[[], None] = lambda: None,
+        metrics: OperatorMetrics,
         instance: str,
     ) -> None:
         """``client`` is fenced by the Lease; ``instance`` names this process in Events."""
@@ -94,7 +99,9 @@ class Engine:
         self.work = Queue(random=random, workers=WORKERS, observer=observer)
         self.reports = Queue(random=random, workers=STATUS_WORKERS)
         self.sources = Sources(client, self.objects, scope=settings.scope, random=random)
-        self.events = EventWriter(self._post, instance=instance, wall_clock=wall_clock, dropped=dropped_event)
+        self.events = EventWriter(
+            self._post, instance=instance, wall_clock=wall_clock, dropped=metrics.event_dropped
+        )
         self.gateways = Gateways(fetch=fetch, locate=self._locate, changed=self._heard, wall_clock=wall_clock)
         clock = asyncio.get_running_loop().time
         documents = Documents(self.objects)
@@ -112,7 +119,8 @@ class Engine:
             clock=clock,
         )
         self._placing = placing = Placing(self.objects, documents, self.fleet, self.gateways)
-        children = Children(client, self.objects)
+        self._tally = Tally(metrics, clock=clock)
+        children = Children(client, self.objects, drifted=metrics.drifted)
         rollouts = Rollouts(
             self.objects, documents, self.fleet, self.gateways, defaults=settings.defaults, clock=clock
         )
@@ -121,10 +129,16 @@ class Engine:
             client,
             self.objects,
             issuer=IssuerKeeper(
-                client, self.objects, namespace=settings.namespace, given=settings.issuer, now=now
+                client,
+                self.objects,
+                namespace=settings.namespace,
+                given=settings.issuer,
+                life=settings.life,
+                now=now,
             ),
             register=self._statuses,
             copies=_BundleCopies(client, self.objects, self.fleet),
+            drifted=metrics.drifted,
             now=now,
         )
         self._plants = PlantReconciler(
@@ -135,6 +149,7 @@ class Engine:
             keeper=self._keeper,
             placing=placing,
             statuses=self._statuses,
+            tally=self._tally,
             defaults=settings.defaults,
             add=self.work.add,
             report=self._report,
@@ -150,11 +165,17 @@ class Engine:
             placing=placing,
             rollouts=rollouts,
             gateways=self.gateways,
+            drifted=metrics.drifted,
             add=self.work.add,
             report=self._report,
         )
         self._pools = PoolReconciler(
-            self.fleet, children=children, rollouts=rollouts, add=self.work.add, report=self._report
+            self.fleet,
+            children=children,
+            rollouts=rollouts,
+            drifted=metrics.drifted,
+            add=self.work.add,
+            report=self._report,
         )
 
     async def run(self) -> None:
@@ -288,10 +309,13 @@ class Engine:
             before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
             if news.silence or record.applied < before:
                 plants.update(record.plants)
-            else:  # those that waited for it
-                plants.update(
-                    name.name for name, each in self.fleet.members(shard) if (each.written or 0) > before
-                )
+            else:
+                waited = [
+                    (name, each) for name, each in self.fleet.members(shard) if (each.written or 0) > before
+                ]
+                plants.update(name.name for name, _ in waited)
+                for _, each in waited:
+                    self._tally.taken_in(each, record.applied)
         for plant in plants:
             self._report(Key(Kind.PLANT, shard.namespace, plant))
         if plants:

@@ -63,6 +63,8 @@ class PlantRecord:
     """Generation of the first bundle with ``packed`` in it."""
     full: Cause | None = None
     """Why ``packed`` is not in its bundle."""
+    renewed: dict[str, float] = field(default_factory=dict)
+    """Credentials that the gateway has to take over: since when, by the loop's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

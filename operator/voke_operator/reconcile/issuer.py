@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +22,7 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import SECRETS
 
 GOOD_FOR: Final = 60.0
-"""Seconds for which a usable CA is taken as read."""
+"""Seconds for which a usable CA is taken as read; less where certificates do not last for hours."""
 BAD_FOR: Final = 5.0
 """Seconds after which an unusable one is looked at again."""
 _STEPS: Final = 8
@@ -39,13 +40,16 @@ class IssuerKeeper:
         *,
         namespace: str,
         given: str | None,
+        life: material.Life = material.USUAL,
         now: Callable[[], datetime],
     ) -> None:
-        """``given``: name of a Secret in the operator's ``namespace``; None: the fleet's own CA."""
+        """``given``: name of a Secret in the operator's ``namespace``; None: the fleet's own CA. ``life``: of certificates."""
         self._client = client
         self._objects = objects
         self._namespace = namespace
         self._given = given
+        self._life = life
+        self._good_for = min(GOOD_FOR, life.longest.total_seconds() / 24)
         self._now = now
         self._found: Issuer | Finding | None = None
         self._until = 0.0
@@ -61,7 +65,7 @@ class IssuerKeeper:
             clock = asyncio.get_running_loop().time
             if self._found is None or clock() >= self._until:
                 self._found = await (self._read_given() if self._given else self._fleet_ca())
-                self._until = clock() + (GOOD_FOR if isinstance(self._found, Issuer) else BAD_FOR)
+                self._until = clock() + (self._good_for if isinstance(self._found, Issuer) else BAD_FOR)
             return self._found
 
     async def _read_given(self) -> Issuer | Finding:
@@ -74,7 +78,7 @@ class IssuerKeeper:
                 "CA: create it with tls.crt and tls.key"
             )
             return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)
-        return read_issuer(from_document(document), now=self._now())
+        return read_issuer(from_document(document), now=self._now(), life=self._life)
 
     async def _fleet_ca(self) -> Issuer | Finding:
         fresh = None
@@ -88,7 +92,7 @@ class IssuerKeeper:
             )
             match decision:
                 case Issuer():
-                    return decision
+                    return replace(decision, life=self._life)
                 case Refuse(problems=problems):
                     return problems[0]
                 case MintFleetCa():

@@ -36,6 +36,7 @@ from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, References
 from voke_operator.reconcile.placing import NotYetError, Placing
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind
 from voke_operator.reconcile.statuses import Statuses
+from voke_operator.reconcile.tally import Tally
 from voke_operator.status.poll import Shard
 
 LOOK_AGAIN: Final = 3600.0
@@ -58,6 +59,7 @@ class PlantReconciler:
         keeper: CredentialKeeper,
         placing: Placing,
         statuses: Statuses,
+        tally: Tally,
         defaults: Defaults,
         add: Callable[..., None],
         report: Callable[[Key], None],
@@ -72,6 +74,7 @@ class PlantReconciler:
         self._keeper = keeper
         self._placing = placing
         self._statuses = statuses
+        self._tally = tally
         self._defaults = defaults
         self._add = add
         self._report = report
@@ -123,8 +126,10 @@ class PlantReconciler:
         again: float | None = LOOK_AGAIN
         usable = False
         if not errors and duplicate is None:
-            settled = await self._keeper.settle(self._statuses.seen(plant), one.given, secrets)
+            seen, said = self._statuses.seen(plant), record.credentials.cause
+            settled = await self._keeper.settle(seen, one.given, secrets)
             record.credentials = settled.facts
+            self._tally.settled(record, seen.observed.credentials, said, settled.facts)
             again = min(LOOK_AGAIN, settled.check_after or LOOK_AGAIN)
             if settled.credentials is not None:
                 self._pack(name, record, one, settled.credentials, {**versions, **settled.versions})

@@ -10,7 +10,7 @@ import structlog
 from voke_operator.plan.difference import Conflict
 from voke_operator.plan.objects import pool_objects
 from voke_operator.plan.steps import pool_refs, pool_steps
-from voke_operator.reconcile.children import Children, NotOursError
+from voke_operator.reconcile.children import Children, Drifted, NotOursError
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.reconcile.rollouts import Rollouts
@@ -34,6 +34,7 @@ class PoolReconciler:
         *,
         children: Children,
         rollouts: Rollouts,
+        drifted: Drifted,
         add: Callable[..., None],
         report: Callable[[Key], None],
     ) -> None:
@@ -41,6 +42,7 @@ class PoolReconciler:
         self._fleet = fleet
         self._children = children
         self._rollouts = rollouts
+        self._drifted = drifted
         self._add = add
         self._report = report
 
@@ -59,7 +61,10 @@ class PoolReconciler:
             await self._bring_in_order(name)
         except NotOursError as error:
             log.warning("name taken", pool=name.name, namespace=name.namespace, problem=str(error))
-            self._fleet.troubles[name] = causes.of(Reason.GATEWAY_CONFLICT, str(error))
+            cause = causes.of(Reason.GATEWAY_CONFLICT, str(error))
+            if self._fleet.troubles.get(name) != cause:
+                self._drifted(error.kind, "refused")
+            self._fleet.troubles[name] = cause
             return upgrading or _NAME_TAKEN
         self._fleet.troubles.pop(name, None)
         return upgrading

@@ -18,7 +18,7 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
-from voke_operator.backoff import full_jitter
+from voke_api import backoff
 from voke_operator.kube.errors import KubeError, RetryError
 
 log = structlog.get_logger(__name__)
@@ -302,8 +302,9 @@ class Queue:
         if isinstance(error, RetryError):
             self._slow_down(asked)
         entry.asked = now + asked
+        waits = backoff.Pace(self._pace.first, self._pace.longest)
+        wait = 0.0 if entry.fresh else waits.delay(entry.failures, self._random)
         entry.failures = 0 if entry.fresh else entry.failures + 1
-        wait = full_jitter(entry.failures, self._random, first=self._pace.first, longest=self._pace.longest)
         entry.floor = entry.asked + wait
         entry.due = entry.floor
         log.warning(

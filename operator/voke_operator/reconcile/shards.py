@@ -32,7 +32,7 @@ from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, n
 from voke_operator.plan.objects import HTTP_PORT, template_hash
 from voke_operator.plan.placement import ShardPlan
 from voke_operator.plan.steps import PlannedShard, shard_refs, shard_steps
-from voke_operator.reconcile.children import Children, NotOursError
+from voke_operator.reconcile.children import Children, Drifted, NotOursError
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
@@ -78,6 +78,7 @@ class ShardReconciler:
         placing: Placing,
         rollouts: Rollouts,
         gateways: Gateways,
+        drifted: Drifted,
         add: Callable[..., None],
         report: Callable[[Key], None],
     ) -> None:
@@ -90,6 +91,7 @@ class ShardReconciler:
         self._placing = placing
         self._rollouts = rollouts
         self._gateways = gateways
+        self._drifted = drifted
         self._add = add
         self._report = report
         self._touching: dict[Shard, asyncio.Task[None]] = {}
@@ -116,7 +118,10 @@ class ShardReconciler:
             await self._see(shard, record)
             return await self._bring_in_order(shard, record)
         except NotOursError as error:
-            self._say(shard, record, causes.of(Reason.GATEWAY_CONFLICT, str(error)))
+            cause = causes.of(Reason.GATEWAY_CONFLICT, str(error))
+            if record.trouble != cause:
+                self._drifted(error.kind, "refused")
+            self._say(shard, record, cause)
             return _NAME_TAKEN
         except RefusedError as error:
             self._say(shard, record, causes.of(Reason.GATEWAY_REFUSED, str(error)))
@@ -278,6 +283,7 @@ class ShardReconciler:
         try:
             document = await self._client.get(SECRETS, shard.namespace, name)
         except NotFoundError:
+            self._drifted(SECRETS.kind, "restored")
             record.files, record.secret_version = {}, ""
             return
         if document.get("type") != names.BUNDLE_SECRET_TYPE:
@@ -285,6 +291,7 @@ class ShardReconciler:
         if document["metadata"]["resourceVersion"] == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
+        self._drifted(SECRETS.kind, "restored")
         record.secret_version = document["metadata"]["resourceVersion"]
         record.files = read_files(document)
         for member, plant in self._fleet.members(shard):

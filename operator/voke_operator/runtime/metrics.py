@@ -20,14 +20,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from voke_api.resources.observed import Condition, CredentialInUse
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-Result = Literal["ok", "requeue", "error", "noop"]
-"""How a reconcile ended; noop: there was nothing to do."""
+Result = Literal["ok", "requeue", "error"]
+"""How a reconcile ended; requeue: it is to be looked at again at a certain time."""
 
 _PREFIX: Final = "voke_operator"
 _HORIZONS: Final = {"1d": 86_400.0, "7d": 7 * 86_400.0, "30d": 30 * 86_400.0}
@@ -127,8 +127,9 @@ class OperatorMetrics:
         queue: Callable[[], QueueFigures],
         loop_lag: Callable[[], float],
         watches: Callable[[], Mapping[str, float]],
+        restarts: Callable[[], Mapping[str, int]],
     ) -> None:
-        """``loop_lag``: seconds; ``watches``: kind → epoch seconds of the last event or bookmark."""
+        """``loop_lag``: seconds; by kind, ``watches``: epoch seconds of the last event or bookmark; ``restarts``: so far."""
         # They double the series and say only when the process began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -142,19 +143,23 @@ class OperatorMetrics:
         self._duration = histogram("reconcile_duration_seconds", "One reconcile.", _RECONCILE)
         self._latency = histogram("queue_latency_seconds", "From due to taken up.", _LATENCY)
         self._retries = counter("queue_retries_total", "Keys put back after a failure.")
-        self._restarts = counter("watch_restarts_total", "Watches opened anew.", "kind")
         request = ("verb", "kind", "code")
         self._requests = counter("api_requests_total", "Requests to the API server.", *request)
         self._request_duration = histogram(
             "api_request_duration_seconds", "Requests to the API server.", _REQUEST, *request
         )
-        self._rotations = counter("credential_rotations_total", "Renewals.", "purpose", "result")
+        self._rotations = counter(
+            "credential_rotations_total",
+            "Renewals and replacements, and attempts in vain.",
+            "purpose",
+            "result",
+        )
         self._rotation_duration = histogram(
-            "rotation_duration_seconds", "From the new credential to its use.", _ROTATION, "purpose"
+            "rotation_duration_seconds", "From the new credential in force to its use.", _ROTATION, "purpose"
         )
         self._drift = counter("drift_total", "Objects that somebody else changed.", "kind", "action")
         self._events_dropped = counter("events_dropped_total", "Events that were not written.")
-        registry.register(_Collector(version, wall_clock, leading, fleet, queue, loop_lag, watches))
+        registry.register(_Collector(version, wall_clock, leading, fleet, queue, loop_lag, watches, restarts))
         ProcessCollector(registry=registry)
 
     def reconciled(self, result: Result, seconds: float) -> None:
@@ -170,24 +175,22 @@ class OperatorMetrics:
         """A key was put back after a failure."""
         self._retries.inc()
 
-    def watch_restarted(self, kind: str) -> None:
-        """A watch was opened anew."""
-        self._restarts.labels(kind).inc()
-
     def api_request(self, verb: str, kind: str, code: str, seconds: float) -> None:
         """A request to the API server ended; code ``"0"``: without an answer."""
         labels = (verb, kind, code)
         self._requests.labels(*labels).inc()
         self._request_duration.labels(*labels).observe(seconds)
 
-    def rotated(self, purpose: str, result: Literal["ok", "error"], seconds: float | None = None) -> None:
-        """A credential was renewed, or was not; ``seconds`` until it was in use."""
+    def rotated(self, purpose: str, result: Literal["ok", "error"]) -> None:
+        """Another credential is in force than before, or a renewal that is due was tried in vain."""
         self._rotations.labels(purpose, result).inc()
-        if seconds is not None:
-            self._rotation_duration.labels(purpose).observe(seconds)
 
-    def drifted(self, kind: str, action: str) -> None:
-        """An object was not as we left it; ``action``: what was done, such as restored or refused."""
+    def rotation_used(self, purpose: str, seconds: float) -> None:
+        """A gateway works with the new credential, so long after it came into force."""
+        self._rotation_duration.labels(purpose).observe(seconds)
+
+    def drifted(self, kind: str, action: Literal["restored", "refused"]) -> None:
+        """An object was not as we left it and was put back, or is in our way and is left alone."""
         self._drift.labels(kind, action).inc()
 
     def event_dropped(self) -> None:
@@ -206,6 +209,7 @@ class _Collector(Collector):
     queue: Callable[[], QueueFigures]
     loop_lag: Callable[[], float]
     watches: Callable[[], Mapping[str, float]]
+    restarts: Callable[[], Mapping[str, int]]
 
     def collect(self) -> Iterator[Metric]:
         leading = self.leading()
@@ -226,6 +230,10 @@ class _Collector(Collector):
             ("kind",),
             last.items(),
         )
+        restarts = CounterMetricFamily(f"{_PREFIX}_watch_restarts", "Watches opened anew.", labels=("kind",))
+        for kind, count in sorted(self.restarts().items()):
+            restarts.add_metric((kind,), count)
+        yield restarts
         if leading:
             yield from self.fleet.collect(self.wall_clock())
 

@@ -9,8 +9,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, in_cluster
-from voke_operator.kube.errors import FencedError, RetryError
+from voke_operator.kube.errors import FencedError, PermanentError, RetryError
 from voke_operator.kube.health import Limits, LoopLag, liveness, readiness
 from voke_operator.kube.lease import Lease, Timing
 from voke_operator.kube.preflight import Right, missing_rights, preflight
@@ -108,6 +108,7 @@ class _Process:
             queue=self._queue,
             loop_lag=lambda: self._lag.recent,
             watches=self._watches,
+            restarts=lambda: {} if self._engine is None else self._engine.sources.restarts(),
         )
         self._http = HttpServer(
             healthy=(self._unhealthy,), ready=(self._unready,), metrics=exposition(registry)
@@ -131,21 +132,19 @@ class _Process:
         """Wait for the Lease, then work until cancelled or until it is lost.
 
         Raises:
-            CannotStartError: CRDs or rights are missing.
+            CannotStartError: CRDs or rights are missing, or the Lease may not be taken.
         """
         settings, random = self._options.settings, SystemRandom()
         await _preflight(client, settings, lease=self._options.lease)
-        async with (
-            Lease(
-                client,
-                namespace=settings.namespace,
-                identity=self._identity,
-                random=random,
-                name=self._options.lease,
-                timing=self._options.timing,
-            ) as lease,
-            HttpFetch() as fetch,
-        ):
+        lease = Lease(
+            client,
+            namespace=settings.namespace,
+            identity=self._identity,
+            random=random,
+            name=self._options.lease,
+            timing=self._options.timing,
+        )
+        async with _leading(lease), HttpFetch() as fetch:
             self._lease = lease
             self._engine = engine = Engine(
                 client.fenced(lease.check),
@@ -155,7 +154,7 @@ class _Process:
                 observer=_Observer(self.metrics),
                 random=random,
                 wall_clock=time.time,
-                dropped_event=self.metrics.event_dropped,
+                metrics=self.metrics,
                 instance=self._identity,
             )
             working = asyncio.create_task(engine.run(), name="engine")
@@ -202,6 +201,23 @@ class _Observer:
         self._metrics.reconciled(result, seconds)
         if result == "error":
             self._metrics.queue_retried()
+
+
+@asynccontextmanager
+async def _leading(lease: Lease) -> AsyncIterator[None]:
+    """Lead.
+
+    Raises:
+        CannotStartError: the Lease may not be read or written, although the preflight found that it may.
+    """
+    try:
+        await lease.acquire()
+    except PermanentError as error:
+        raise CannotStartError(f"the Lease cannot be taken: {error}") from None
+    try:
+        yield
+    finally:
+        await lease.release()
 
 
 def _rights(rules: Sequence[Rule]) -> list[Right]:

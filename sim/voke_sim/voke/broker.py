@@ -74,13 +74,20 @@ def find_mosquitto() -> Path:
 
 
 def render_configuration(
-    files: Files, ports: Ports, *, plugin: Path, jwt_keys: JwtKeys, address: str = BROKER_ADDRESS
+    files: Files,
+    ports: Ports,
+    *,
+    plugin: Path,
+    certificates: Path | None,
+    jwt_keys: JwtKeys,
+    address: str = BROKER_ADDRESS,
 ) -> str:
     """mosquitto.conf. Only options that 2.0.11 has, and that later 2.0 releases still have."""
     tls = f"certfile {files.broker_certificate}\nkeyfile {files.broker_key}\nallow_anonymous false\n"
     jwt_option = (
         f"key_directory {files.jwt_keys}" if jwt_keys == "per-plant" else f"key_file {files.jwt_listener_key}"
     )
+    told = "" if certificates is None else f"plugin {certificates}\n"
     # As root, mosquitto would otherwise become a user that cannot read the directory.
     user = "user root\n" if os.geteuid() == 0 else ""
     return (
@@ -101,6 +108,7 @@ def render_configuration(
         f"crlfile {files.client_crls}\n"
         "require_certificate true\n"
         "use_identity_as_username true\n"
+        f"{told}"
         f"acl_file {files.identity_access}\n"
         f"\nlistener {ports.jwt} {address}\n{tls}"
         f"plugin {plugin}\n"
@@ -125,15 +133,18 @@ class Broker:
         files: Files,
         *,
         plugin: Path,
+        certificates: Path | None = None,
         jwt_keys: JwtKeys = "per-plant",
         mosquitto: Path | None = None,
         address: str = BROKER_ADDRESS,
         ports: Ports | None = None,
     ) -> None:
+        """``plugin`` sees to logins by JWT; ``certificates`` logs those of the mTLS listener; None: nobody does."""
         self.address = address
         self._wanted = ports
         self._files = files
         self._plugin = plugin
+        self._certificates = certificates
         self._jwt_keys = jwt_keys
         self._mosquitto = mosquitto or find_mosquitto()
         self._process: asyncio.subprocess.Process | None = None
@@ -158,6 +169,11 @@ class Broker:
         """Whether a plant that was offline gets the commands sent meanwhile; see the top of this module."""
         return self.version <= (2, 0, 11)
 
+    def certificates(self, client_id: str) -> list[int]:
+        """Serial numbers of the certificates that a client's sessions were opened with, in order."""
+        said = re.findall(rf"{re.escape(client_id)} subscribes with certificate ([0-9A-F]+)", self.log_text())
+        return [int(serial, 16) for serial in said]
+
     async def start(self) -> None:
         """Choose free ports, unless some were asked for, and start; returns when every listener is open.
 
@@ -170,6 +186,7 @@ class Broker:
                 self._files,
                 self.ports,
                 plugin=self._plugin,
+                certificates=self._certificates,
                 jwt_keys=self._jwt_keys,
                 address=self.address,
             )

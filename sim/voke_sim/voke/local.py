@@ -83,7 +83,7 @@ class LocalVoke:
 
         Raises:
             BrokerError: mosquitto is missing or did not come up.
-            PluginBuildError: the JWT plugin cannot be compiled.
+            PluginBuildError: a plugin of the broker cannot be compiled.
             NodeMissingError: there is no Node.
         """
         topics = topics or Topics()
@@ -95,6 +95,7 @@ class LocalVoke:
         broker = Broker(
             files,
             plugin=await plugin.build(),
+            certificates=await plugin.build(source=plugin.CERTIFICATES),
             jwt_keys=jwt_keys,
             mosquitto=mosquitto,
             address=address,

@@ -1,4 +1,4 @@
-"""Compiles the broker's JWT plugin, once per version of its source, into the user's cache."""
+"""Compiles the broker's plugins, once per version of their source, into the user's cache."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("jwt_auth.c")
+"""Logins by JWT."""
+CERTIFICATES = Path(__file__).with_name("certificates.c")
+"""Which certificate a session was opened with."""
 
 FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror")
 LIBRARIES = ("-lcjson", "-lcrypto")
@@ -30,16 +33,14 @@ def cache_directory() -> Path:
     return base / "voke-fleet"
 
 
-async def build(cache: Path | None = None) -> Path:
-    """The compiled plugin; built if this source was not built here before.
+async def build(cache: Path | None = None, source: Path = SOURCE) -> Path:
+    """A compiled plugin; built if this source was not built here before.
 
     Raises:
         PluginBuildError: no compiler, headers missing, or the cache cannot be written.
     """
     cache = cache or cache_directory()
-    source = SOURCE.read_bytes()
-    key = hashlib.sha256(b"\0".join([source, " ".join(FLAGS).encode(), platform.machine().encode()]))
-    library = cache / f"jwt_auth-{key.hexdigest()[:16]}.so"
+    library = cache / _library(source)
     if library.is_file():
         return library
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -52,7 +53,7 @@ async def build(cache: Path | None = None) -> Path:
         # Built under another name and moved: two processes may build at once, and one may be killed.
         with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as scratch:
             built = Path(scratch) / library.name
-            await _compile(compiler, built)
+            await _compile(compiler, source, built)
             built.replace(library)
     except OSError as error:
         raise PluginBuildError(
@@ -61,9 +62,17 @@ async def build(cache: Path | None = None) -> Path:
     return library
 
 
-async def _compile(compiler: str, target: Path) -> None:
+def _library(source: Path) -> str:
+    """A name of its own for each version of the source, set of flags and kind of machine."""
+    key = hashlib.sha256(
+        b"\0".join([source.read_bytes(), " ".join(FLAGS).encode(), platform.machine().encode()])
+    )
+    return f"{source.stem}-{key.hexdigest()[:16]}.so"
+
+
+async def _compile(compiler: str, source: Path, target: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        compiler, *FLAGS, "-shared", str(SOURCE), "-o", str(target), *LIBRARIES,
+        compiler, *FLAGS, "-shared", str(source), "-o", str(target), *LIBRARIES,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -75,7 +84,7 @@ async def _compile(compiler: str, target: Path) -> None:
         process.kill()
         await process.wait()
         raise PluginBuildError(
-            f"{compiler} did not compile {SOURCE.name} within {_COMPILE_WITHIN:g} s"
+            f"{compiler} did not compile {source.name} within {_COMPILE_WITHIN:g} s"
         ) from None
     if process.returncode == 0:
         return
@@ -84,4 +93,4 @@ async def _compile(compiler: str, target: Path) -> None:
         raise PluginBuildError(
             f"headers or libraries are missing: apt-get install {' '.join(PACKAGES)}\n{said}"
         )
-    raise PluginBuildError(f"{compiler} could not compile {SOURCE.name}:\n{said}")
+    raise PluginBuildError(f"{compiler} could not compile {source.name}:\n{said}")

@@ -197,6 +197,14 @@ async def test_a_kind_that_is_not_installed_is_one_line(
     ]
 
 
+async def test_a_lease_that_may_not_be_taken_after_all_is_one_line(
+    installation: Installation, faulty: FaultyApi
+) -> None:
+    faulty.add(verb="create", resource="leases", code=403, reason="Forbidden", times=None)
+    (line,) = await refused(installation, faulty.kubeconfig)
+    assert line.startswith("the Lease cannot be taken: ")
+
+
 async def test_every_right_that_is_missing_is_named(installation: Installation) -> None:
     documents = rights(account="weak", namespace=installation.own, watch=[installation.namespace])
     for each in documents:

@@ -473,21 +473,31 @@ async def _nobody_asks(plc: ModbusServer) -> bool:
     return plc.stats.connections_open == 0
 
 
+FILLED = ("large", "growing")
+
+
 async def its_bundle_is_full(scene: Scene) -> None:
-    """A key of many characters stands for a register map that takes as much room, and costs the API server less."""
+    """Remarks above a certificate stand for a register map that takes as much room, and cost the API server less."""
     long = b64encode(Random(7).randbytes(650_000)).decode()
+    own = {
+        name: {"hmac": {"secretRef": {"name": name}}, "mtls": {"secretRef": {"name": name}}}
+        for name in FILLED
+    }
+    plants = {name: await scene.plant(name, pool="tight", credentials=own[name]) for name in FILLED}
+    files = {}
+    for name, plant in plants.items():
+        certificate, key = await scene.voke.issue_mtls(plant["spec"]["plantId"], hmac_key=HMAC_KEY)
+        files[name] = {"hmac.key": HMAC_KEY, "tls.crt": certificate.decode(), "tls.key": key.decode()}
+    larger = {name: {**each, "tls.crt": f"{long}\n{each['tls.crt']}"} for name, each in files.items()}
     await scene.apply(
         pool_document(scene, "tight"),
-        secret_document("large", {"hmac.key": long}),
-        secret_document("growing", {"hmac.key": HMAC_KEY}),
+        secret_document("large", larger["large"]),
+        secret_document("growing", files["growing"]),
+        *plants.values(),
     )
-    await scene.apply(
-        await scene.plant("large", pool="tight", credentials=keys_of_hmac("large")),
-        await scene.plant("growing", pool="tight", credentials=keys_of_hmac("growing")),
-    )
-    await scene.registered("large", hmac_key=HMAC_KEY)
-    await scene.registered("growing", hmac_key=HMAC_KEY)
-    await scene.apply(secret_document("growing", {"hmac.key": long}))
+    await scene.ready("large")
+    await scene.ready("growing")
+    await scene.apply(secret_document("growing", larger["growing"]))
     message = await scene.said("growing", "BundleFull")
     assert "voke-gw-tight-0" in message
     assert "at most 921600 are allowed" in message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from itertools import count
 from random import Random
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.plants import PLANT_ID, battery_plant
 from tests.support.simulated_plc import SimulatedPlcs
-from tests.support.virtual_time import EPOCH, run, wall_clock
+from tests.support.virtual_time import EPOCH, on_virtual_time, run, wall_clock
 from voke_api.resolved import ResolvedPlant
 from voke_gateway.outbox.store import Entry, Kind
 from voke_gateway.plant.command_journal import MemoryJournal
@@ -108,16 +107,6 @@ class Site:
         ]
         assert len(terminal) == 1, terminal
         return terminal[0]
-
-
-def on_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Run an async test where a minute takes no time."""
-
-    def wrapped() -> None:
-        run(test())
-
-    wrapped.__name__ = test.__name__
-    return wrapped
 
 
 @on_virtual_time

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.uplinks import make_credentials, make_plant
+from voke_gateway.runtime.status import credential_status
 from voke_gateway.uplink.session import CredentialsError
 from voke_gateway.uplink.tokens import MAX_LIFETIME, mint, signing_key
 
@@ -73,8 +75,13 @@ def test_a_token_does_not_show_itself() -> None:
     assert token.text not in str(token)
 
 
-def test_a_key_is_read_once() -> None:
-    assert signing_key(PEM) is signing_key(bytes(bytearray(PEM)))
+def test_a_key_is_read_once_for_all_tokens_and_for_the_status() -> None:
+    signing_key.cache_clear()
+    plant = make_plant(auth_method="JWT")
+    for _ in range(3):
+        mint(bytes(bytearray(PEM)), PLANT, now=NOW, random=Random(1))
+        assert credential_status(plant, make_credentials(plant, jwt_private_key=PEM))[1].name == "jwt"
+    assert signing_key.cache_info().misses == 1
 
 
 @pytest.mark.parametrize(

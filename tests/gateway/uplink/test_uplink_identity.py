@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from random import Random
 
 import pytest
 
 from tests.support.simulated_voke import SimulatedVoke
 from tests.support.uplinks import PLANT_ID, Rig, make_credentials, make_plant, simulated_voke
 from tests.support.virtual_time import run
+from voke_gateway.uplink.identity import IdentityWatch
 from voke_gateway.uplink.session import CloseReason, Login
+
+HOUR = 3600.0
 
 
 def now() -> float:
@@ -152,3 +156,14 @@ def test_nobody_flaps_while_a_stubborn_client_keeps_the_identity() -> None:
             assert rig.stats.reconnects[CloseReason.TAKEN_OVER] < 30
 
     run(main())
+
+
+def test_staying_away_grows_with_each_take_over_and_starts_anew_after_hours_without() -> None:
+    watch = IdentityWatch(Random(1))
+    away = [watch.session_ended(CloseReason.TAKEN_OVER, lasted=0.5 * HOUR) for _ in range(6)]
+    assert 120 <= away[0] <= 240
+    assert all(900 <= seconds <= 1800 for seconds in away[4:])
+    assert 120 <= watch.session_ended(CloseReason.TAKEN_OVER, lasted=2 * HOUR) <= 240
+    assert watch.in_use
+    watch.session_lasts()
+    assert not watch.in_use

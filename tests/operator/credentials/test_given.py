@@ -19,7 +19,7 @@ from tests.support.plants import PLANT_ID, battery_document
 from voke_api.problems import Severity
 from voke_api.resources import GatewayPool, Plant
 from voke_cli.secret import read_secret
-from voke_operator.credentials.given import Given, credentials_from_secrets, to_generate
+from voke_operator.credentials.given import MAX_HMAC_BYTES, Given, credentials_from_secrets, to_generate
 from voke_operator.credentials.secret import Secret
 
 HMAC = b"0123456789abcdef0123456789abcdef"
@@ -164,6 +164,13 @@ def test_a_trailing_newline_is_taken_off_with_a_warning() -> None:
 def test_a_short_key_is_refused_after_its_newline_was_taken_off() -> None:
     given = read("PASSWORD", secret(LOGIN | {"hmac.key": b"x" * 31 + b"\n"}))
     assert said(given) == ["the HMAC key has 31 characters; it needs at least 32"]
+
+
+def test_a_key_as_long_as_a_file_is_refused() -> None:
+    longest = b"x" * MAX_HMAC_BYTES
+    assert said(read("PASSWORD", secret(LOGIN | {"hmac.key": longest}))) == []
+    given = read("PASSWORD", secret(LOGIN | {"hmac.key": longest[2:] + "é".encode() + b"x"}))
+    assert said(given) == ["the HMAC key has 4097 bytes; 4096 are the most: is it another file?"]
 
 
 def test_a_secret_that_is_not_there_is_as_bad_as_the_caller_says() -> None:

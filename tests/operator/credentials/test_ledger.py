@@ -51,18 +51,7 @@ def served(**plant: Any) -> Server:
 
 def work(server: Server) -> list[Decision]:
     """All decisions of an operator that has just started, until nothing more is to be done."""
-    operator, made = Operator(server), []
-    operator.read()
-    for _ in range(12):
-        operator.think()
-        if operator.about_to is None:
-            operator.read()
-            continue
-        made.append(operator.about_to)
-        operator.act()
-        if isinstance(made[-1], Keep | Refuse):
-            return made
-    raise AssertionError(made)
+    return list(Operator(server).steps())
 
 
 def kept(server: Server) -> Keep:
@@ -275,7 +264,7 @@ def test_half_from_the_secret_and_half_from_the_bundle_make_a_pair() -> None:
     server = served()
     before = secret_of(server)
     held = {name: content for name, content in before.data.items() if name != material.TLS_CERTIFICATE}
-    server.bundle = replace(server.bundle, held=held)
+    server.put_bundle(held)
     edit(server, data={name: before.data[name] for name in (material.HMAC_KEY, material.TLS_CERTIFICATE)})
     kept(server)
     assert secret_of(server).data == before.data
@@ -285,7 +274,7 @@ def test_a_lost_key_is_said_and_not_replaced() -> None:
     server = served()
     before = server.plant
     server.put_secret(None)
-    server.bundle = replace(server.bundle, held=None)
+    server.put_bundle(None)
     problems = refused(server)
     assert [(each.reason, each.credential) for each in problems] == [
         (Reason.KEY_LOST, "hmac"),
@@ -303,7 +292,7 @@ def test_what_survives_is_restored_though_something_else_is_lost() -> None:
     server = served()
     before = secret_of(server)
     server.put_secret(None)
-    server.bundle = replace(server.bundle, held={material.HMAC_KEY: before.data[material.HMAC_KEY]})
+    server.put_bundle({material.HMAC_KEY: before.data[material.HMAC_KEY]})
     (problem,) = refused(server)
     assert (problem.reason, problem.credential) == (Reason.KEY_LOST, "mtls")
     assert secret_of(server).data == {material.HMAC_KEY: before.data[material.HMAC_KEY]}
@@ -313,7 +302,7 @@ def test_a_person_has_lost_keys_replaced_and_that_happens_once() -> None:
     server = served()
     lost = secret_of(server)
     server.put_secret(None)
-    server.bundle = replace(server.bundle, held=None)
+    server.put_bundle(None)
     server.put_plant(replace=" ".join(ids(lost.data).values()))
     assert kinds(work(server)) == [Mint, Create, Record, Keep]
     after = secret_of(server)
@@ -363,7 +352,8 @@ def test_with_retain_the_secret_has_no_owner_and_the_next_plant_takes_it_up() ->
     server = served(policy="Retain")
     before = secret_of(server)
     assert before.owners == ()
-    server.plant, server.bundle = None, replace(server.bundle, held=None)
+    server.plant = None
+    server.put_bundle(None)
     server.put_plant(policy="Retain")
     assert kinds(work(server)) == [Record, Keep]
     assert secret_of(server) == before
@@ -387,7 +377,8 @@ def test_a_plant_that_is_to_take_its_secret_along_becomes_its_owner() -> None:
 def test_a_plant_that_was_created_anew_takes_over_from_the_one_that_is_gone() -> None:
     server = served()
     before = secret_of(server)
-    server.plant, server.bundle = None, replace(server.bundle, held=None)
+    server.plant = None
+    server.put_bundle(None)
     server.put_plant()
     assert kinds(work(server)) == [Update, Record, Keep]
     (owner,) = secret_of(server).owners
@@ -468,17 +459,10 @@ def test_a_certificate_is_renewed_with_a_new_key_and_the_old_one_serves_until_th
     before = server.bundle.held
     assert before is not None
     server.now += days(500)
-    operator = Operator(server)
-    operator.read()
-    seen: list[Any] = []
-    while not seen or not isinstance(seen[-1], Keep):
-        operator.think()
-        if operator.about_to is None:
-            operator.read()
-            continue
+    seen = []
+    for decision in Operator(server).steps():
         assert server.bundle.held == before
-        seen.append(operator.about_to)
-        operator.act()
+        seen.append(decision)
     assert kinds(seen) == [Mint, Update, Record, Keep]
     after = server.bundle.held
     assert after is not None
@@ -567,7 +551,7 @@ def test_no_decision_shows_what_it_holds() -> None:
         for change in changes:
             for bundled in (held.data, None):
                 server.put_secret(replace(held, **change))
-                server.bundle = replace(server.bundle, held=None if bundled is None else dict(bundled))
+                server.put_bundle(None if bundled is None else dict(bundled))
                 shown += [f"{each!r} {each}" for each in work(server)]
                 server.put_secret(held)
                 kept(server)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.operator.credentials.world import START, ending_ca
 from tests.support.plants import PLANT_ID
 from voke_operator.credentials import material
-from voke_operator.credentials.renewal import MIN_LIFE, next_check, renew_at, worth_renewing
+from voke_operator.credentials.renewal import next_check, renew_at, worth_renewing
 
 PLANT_IDS = st.uuids().map(str)
-LIVES = st.timedeltas(MIN_LIFE, timedelta(days=900))
+LIVES = st.timedeltas(material.USUAL.least, timedelta(days=900))
 
 
 def issue(life: timedelta, plant_id: str = PLANT_ID) -> x509.Certificate:
@@ -61,7 +61,7 @@ def test_whatever_the_issuers_end_a_certificate_is_renewed_a_few_times_only(
     issuer = ending_ca(START + ends)
     now, lives = START, []
     leaf = None
-    while issuer.not_after - now >= MIN_LIFE:
+    while issuer.not_after - now >= material.USUAL.least:
         if leaf is None or (now >= renew_at(leaf, PLANT_ID) and worth_renewing(leaf, issuer.not_after, now)):
             made = material.new_client_certificate(PLANT_ID, issuer.material, now)
             leaf = x509.load_pem_x509_certificate(made[material.TLS_CERTIFICATE])

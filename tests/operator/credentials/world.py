@@ -4,7 +4,7 @@ whose caches are as old as a test wants them to be."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -25,6 +25,7 @@ from voke_operator.credentials.decisions import (
     Name,
     Reason,
     Record,
+    Refuse,
     Update,
     needs_fresh_reads,
 )
@@ -142,6 +143,10 @@ class Server:
             secret, resource_version=str(self.version()), uid=secret.uid or f"secret-{self.version()}"
         )
 
+    def put_bundle(self, held: Material | None) -> None:
+        """As a restored backup of the bundle has it, or a lost one."""
+        self.bundle = replace(self.bundle, held=held)
+
     def create_secret(self, secret: Secret) -> None:
         if self.secret is not None:
             raise ConflictError
@@ -166,6 +171,7 @@ class Server:
         self.bundle = Bundled(self.version(), held)
 
 
+_MOST_STEPS: Final = 12
 _READS: Final = ("bundle", "secret", "plant")
 """In the order that is asked for: the Plant, which says what is in force, comes last."""
 
@@ -221,6 +227,21 @@ class Operator:
         if decision is not None and needs_fresh_reads(decision) and not self.just_read:
             self.to_read, decision = _READS, None
         self.about_to = decision
+
+    def steps(self) -> Iterator[Decision]:
+        """Read everything, then decide and carry out until nothing is left to do; each decision before it is done."""
+        self.read()
+        for _ in range(_MOST_STEPS):
+            self.think()
+            if self.about_to is None:
+                self.read()
+                continue
+            decision = self.about_to
+            yield decision
+            self.act()
+            if isinstance(decision, Keep | Refuse):
+                return
+        raise AssertionError("it does not come to rest")
 
     def act(self) -> None:
         """Carry out what was decided. After a conflict everything is read."""

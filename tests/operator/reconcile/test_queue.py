@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from random import Random
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.support import virtual_time
+from tests.support.virtual_time import elapsed, on_virtual_time
 from voke_operator.kube.errors import ConflictError, ThrottledError, UnavailableError
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Pace, Queue, Reconcile, Result
 
@@ -46,12 +47,6 @@ class Worker:
             self.active[key] -= 1
 
 
-def elapsed() -> float:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, virtual_time.VirtualTimeLoop)
-    return round(loop.elapsed(), 6)
-
-
 @asynccontextmanager
 async def running(queue: Queue, worker: Reconcile) -> AsyncIterator[None]:
     with capture_logs():
@@ -65,12 +60,16 @@ def queue(*, workers: int = 32, pace: Pace | None = None, observer: Observer | N
     return Queue(random=Random(1), workers=workers, pace=pace, observer=observer)
 
 
-def on_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    def run() -> None:
-        virtual_time.run(test())  # type: ignore[arg-type]
+def it_changed(_: Key) -> None:
+    raise ConflictError("it changed")
 
-    run.__name__ = test.__name__
-    return run
+
+def unavailable(_: Key) -> None:
+    raise UnavailableError("503")
+
+
+def plants(count: int) -> list[Key]:
+    return [Key(Kind.PLANT, "energy", f"p{number}") for number in range(count)]
 
 
 @on_virtual_time
@@ -134,11 +133,7 @@ async def test_a_reconcile_says_when_to_look_again() -> None:
 @on_virtual_time
 async def test_failures_are_tried_again_with_growing_waits_for_ever() -> None:
     worker, it = Worker(), queue(pace=Pace(first=1, longest=60))
-
-    def fail(_: Key) -> None:
-        raise ConflictError("it changed")
-
-    worker.outcome = fail
+    worker.outcome = it_changed
     async with running(it, worker):
         it.add(ROOF)
         await asyncio.sleep(86_400)
@@ -175,11 +170,7 @@ async def test_a_bug_in_a_reconcile_costs_no_other_key_anything() -> None:
 @on_virtual_time
 async def test_while_a_key_fails_an_ordinary_event_does_not_shorten_its_wait_and_a_new_spec_does() -> None:
     worker, it = Worker(), queue(pace=Pace(first=1000, longest=1000))
-
-    def fail(_: Key) -> None:
-        raise ConflictError("it changed")
-
-    worker.outcome = fail
+    worker.outcome = it_changed
     async with running(it, worker):
         it.add(ROOF)
         await asyncio.sleep(1)
@@ -232,18 +223,12 @@ async def test_after_a_complaint_fewer_workers_are_used_and_all_of_them_again_wh
     worker, it = Worker(), queue(workers=32, pace=Pace(recover=15))
     async with running(it, worker):
         assert it.allowed == 32
-        bad = True
-
-        def fail(_: Key) -> None:
-            if bad:
-                raise UnavailableError("503")
-
-        worker.outcome = fail
-        for number in range(32):
-            it.add(Key(Kind.PLANT, "energy", f"p{number}"))
+        worker.outcome = unavailable
+        for key in plants(32):
+            it.add(key)
         await asyncio.sleep(0.1)
         assert it.allowed == 16, "thirty-two failures at once are one complaint"
-        bad = False
+        worker.outcome = lambda _: None
         await asyncio.sleep(14)
         assert it.allowed == 16
         await asyncio.sleep(2)
@@ -253,15 +238,11 @@ async def test_after_a_complaint_fewer_workers_are_used_and_all_of_them_again_wh
 @on_virtual_time
 async def test_a_server_that_never_recovers_is_asked_by_one_worker_at_a_time() -> None:
     worker, it = Worker(), queue(workers=32, pace=Pace(first=1, longest=30, recover=15))
-
-    def fail(_: Key) -> None:
-        raise UnavailableError("503")
-
-    worker.outcome = fail
+    worker.outcome = unavailable
     worker.takes = 0.5
     async with running(it, worker):
-        for number in range(100):
-            it.add(Key(Kind.PLANT, "energy", f"p{number}"))
+        for key in plants(100):
+            it.add(key)
         await asyncio.sleep(60)
         assert it.allowed == 1
         worker.busiest = 0
@@ -277,8 +258,8 @@ async def test_kinds_take_turns_however_many_plants_wait() -> None:
     worker, it = Worker(), queue(workers=4)
     worker.takes = 1.0
     async with running(it, worker):
-        for number in range(1000):
-            it.add(Key(Kind.PLANT, "energy", f"p{number}"))
+        for key in plants(1000):
+            it.add(key)
         await asyncio.sleep(10.5)
         it.add(SHARD)
         it.add(POOL)
@@ -442,7 +423,7 @@ async def test_moments_that_were_moved_forward_do_not_pile_up() -> None:
 async def test_ten_thousand_keys_cost_little() -> None:
     worker, it = Worker(), queue()
     async with running(it, worker):
-        for number in range(10_000):
-            it.add(Key(Kind.PLANT, "energy", f"p{number}"))
+        for key in plants(10_000):
+            it.add(key)
         await asyncio.sleep(1)
     assert len(worker.began) == 10_000

@@ -31,6 +31,7 @@ class Operator:
             queue=lambda: QueueFigures(depth=3, active_workers=2),
             loop_lag=lambda: 0.25,
             watches=lambda: {"plants": NOW - 5},
+            restarts=lambda: {"plants": 2},
         )
         self.render = exposition(registry)
 
@@ -118,6 +119,8 @@ def test_what_happens_is_counted() -> None:
     assert operator.samples("api_requests_total") == {("200", "plants", "patch"): 1}
     assert operator.samples("api_request_duration_seconds_count") == {("200", "plants", "patch"): 1}
     assert operator.samples("credential_rotations_total") == {("mtls", "ok"): 1}
+    assert operator.samples("rotation_duration_seconds_sum") == {("mtls",): 12.0}
+    assert operator.samples("watch_restarts_total") == {("plants",): 2}
     assert operator.samples("drift_total") == {("restored", "Secret"): 1}
     assert operator.samples("queue_depth") == {(): 3}
     assert operator.samples("active_workers") == {(): 2}
@@ -145,8 +148,8 @@ def happens(metrics: OperatorMetrics) -> None:
     metrics.reconciled("ok", 0.01)
     metrics.queue_waited(0.2)
     metrics.queue_retried()
-    metrics.watch_restarted("plants")
     metrics.api_request("patch", "plants", "200", 0.003)
-    metrics.rotated("mtls", "ok", 12.0)
+    metrics.rotated("mtls", "ok")
+    metrics.rotation_used("mtls", 12.0)
     metrics.drifted("Secret", "restored")
     metrics.event_dropped()

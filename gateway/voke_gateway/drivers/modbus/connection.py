@@ -15,11 +15,11 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from voke_api.backoff import Backoff, Pace
 from voke_api.probe import DeviceProbe
 from voke_api.resolved import ResolvedDevice
 from voke_api.resources.common import listed
 from voke_api.resources.plant import Connection as ConnectionSpec
-from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.clock import WallClock
 from voke_gateway.drivers.base import (
     ConnectionState,

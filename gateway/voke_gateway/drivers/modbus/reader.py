@@ -8,9 +8,9 @@ from contextlib import suppress
 from random import Random
 from typing import Final, Protocol
 
+from voke_api.backoff import Backoff, Pace
 from voke_api.blocks import Block, Item, halves, items, plan_blocks
 from voke_api.resolved import ResolvedDevice
-from voke_gateway.backoff import Backoff, Pace
 from voke_gateway.drivers.base import DeviceReading, Fault, FaultKind
 from voke_gateway.drivers.modbus.decode import BlockDecoder, Decoded
 from voke_gateway.drivers.modbus.frames import (

@@ -7,11 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voke_gateway.backoff import Backoff, Pace
-from voke_gateway.uplink.identity import IdentityWatch
-from voke_gateway.uplink.session import CloseReason
-
-HOUR = 3600.0
+from voke_api.backoff import Backoff, Pace
 
 
 @given(
@@ -53,14 +49,3 @@ def test_full_jitter_spreads_delays_over_the_whole_range() -> None:
     delays = [Pace(base=8.0, cap=8.0).delay(0, Random(seed)) for seed in range(400)]
     for lower in range(8):
         assert 20 < sum(lower <= delay < lower + 1 for delay in delays) < 90
-
-
-def test_staying_away_grows_with_each_take_over_and_starts_anew_after_hours_without() -> None:
-    watch = IdentityWatch(Random(1))
-    away = [watch.session_ended(CloseReason.TAKEN_OVER, lasted=0.5 * HOUR) for _ in range(6)]
-    assert 120 <= away[0] <= 240
-    assert all(900 <= seconds <= 1800 for seconds in away[4:])
-    assert 120 <= watch.session_ended(CloseReason.TAKEN_OVER, lasted=2 * HOUR) <= 240
-    assert watch.in_use
-    watch.session_lasts()
-    assert not watch.in_use
