@@ -102,6 +102,7 @@ def build() -> None:
             for half in missing:
                 _build(half, base)
             _forget_old()
+        _cached().touch()  # in use: not to be forgotten next
         for half in HALVES:
             if not _stored(image(half).name):
                 podman("load", "--quiet", "--input", str(image(half).archive))

@@ -107,10 +107,15 @@ def running_gateway(bundle: Path, *options: str) -> Iterator[tuple[str, str]]:
         yield container, address
 
 
+def log(container: str) -> str:
+    """What it wrote to either stream."""
+    return Path(podman("inspect", "--format={{.HostConfig.LogConfig.Path}}", container)).read_text()
+
+
 def until(condition: Callable[[], bool], container: str, *, within: float = 30) -> None:
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, podman("logs", container)
+        assert time.monotonic() < deadline, log(container)
         time.sleep(0.02)
 
 
@@ -224,11 +229,21 @@ def test_a_gateway_without_a_bundle_directory_says_how_it_is_used() -> None:
         podman("run", "--rm", *CONFINED, "--network=none", image.image("gateway").name)
 
 
-def test_the_operator_without_a_cluster_says_what_it_lacks() -> None:
+def defaults(directory: Path) -> tuple[str, str]:
+    """A file for --defaults: how it is mounted, and the argument."""
+    (directory / "defaults.yaml").write_text("image: any\n")
+    return (
+        f"--volume={directory}/defaults.yaml:/etc/voke/defaults.yaml:ro",
+        "--defaults=/etc/voke/defaults.yaml",
+    )
+
+
+def test_the_operator_without_a_cluster_says_what_it_lacks(tmp_path: Path) -> None:
     name = image.image("operator").name
-    assert "--gateway-image" in podman("run", "--rm", *CONFINED, "--network=none", name, "--help")
+    assert "--kubeconfig" in podman("run", "--rm", *CONFINED, "--network=none", name, "--help")
+    mount, argument = defaults(tmp_path)
     with pytest.raises(image.ImageError) as said:
-        podman("run", "--rm", *CONFINED, "--network=none", name, "--gateway-image=any")
+        podman("run", "--rm", *CONFINED, "--network=none", mount, name, argument)
     assert "status 1" in str(said.value)
     assert "kubeconfig" in str(said.value).lower()
     assert "Traceback" not in str(said.value)
@@ -248,14 +263,16 @@ def test_the_operator_leads_with_a_pods_token_and_no_place_to_write(
         (tmp_path / name).write_bytes(content)
     tmp_path.chmod(0o755)
     host, _, port = control_plane.url.removeprefix("https://").partition(":")
+    mount, argument = defaults(tmp_path)
     options = (
+        mount,
         f"--volume={tmp_path}:/var/run/secrets/kubernetes.io/serviceaccount:ro",
         *(f"--env={key}" for key in (f"KUBERNETES_SERVICE_HOST={host}", f"KUBERNETES_SERVICE_PORT={port}")),
     )
     account = f"--serviceaccount={namespace}:operator"
     control_plane.kubectl("create", "clusterrolebinding", namespace, "--clusterrole=cluster-admin", account)
     try:
-        arguments = (f"--namespace={namespace}", f"--watch={namespace}", "--gateway-image=any")
+        arguments = (f"--namespace={namespace}", f"--watch={namespace}", argument)
         with running("operator", *arguments, options=options) as (container, address):
             lease = ("get", "lease", "voke-operator", "-n", namespace, "--ignore-not-found", "-o=name")
             until(lambda: bool(control_plane.kubectl(*lease).stdout), container)
