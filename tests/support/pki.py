@@ -13,17 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = dt.timedelta(days=1)
-_ISSUES = x509.KeyUsage(
-    digital_signature=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,7 @@ class Leaf:
 
 
 class Authority:
-    """A root that issues certificates."""
+    """A root that issues certificates, without key identifiers: so are those of many a Kubernetes cluster."""
 
     def __init__(
         self, name: str = "Test Root", *, valid: tuple[dt.timedelta, dt.timedelta] = (-DAY, 365 * DAY)
@@ -45,7 +34,6 @@ class Authority:
         self._certificate = (
             self._builder(self._name, self._key.public_key(), valid)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_ISSUES, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.pem = self._certificate.public_bytes(Encoding.PEM)
@@ -103,11 +91,6 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + valid[0])
             .not_valid_after(now + valid[1])
-            # Python's own TLS settings insist on these from 3.13 on.
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
         )
 
 
