@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import sys
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubelet import Kubelet
 from tests.support.thread import device
 from voke_operator import names
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import PLANTS, SECRETS
@@ -193,7 +193,7 @@ class Installation:
     async def secret(self, name: str, namespace: str | None = None) -> dict[str, bytes]:
         """What a Secret holds."""
         found = await self.admin.get(SECRETS, namespace or self.namespace, name)
-        return {key: b64decode(content) for key, content in (found.get("data") or {}).items()}
+        return dict(from_document(found).data)
 
     async def until_keys(self, plant: str, within: float = WITHIN) -> dict[str, bytes]:
         """Wait for the Secret of a plant."""
