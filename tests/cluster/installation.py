@@ -9,7 +9,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -228,15 +228,31 @@ def ready(plant: Json, type_: str = "Ready") -> Json:
 
 
 @asynccontextmanager
+async def beside(
+    plane: ControlPlane,
+    directory: Path,
+    *,
+    own: str,
+    namespace: str,
+    kubeconfig: Path | None = None,
+    watch: Sequence[str] = (),
+) -> AsyncIterator[Installation]:
+    """What a test needs beside an operator whose namespace is ``own``; ``kubeconfig``: of its account, if that is used."""
+    async with aclosing(Client(await from_kubeconfig(plane.kubeconfig))) as admin:
+        yield Installation(
+            plane, admin, own, namespace, directory, kubeconfig or plane.kubeconfig, tuple(watch)
+        )
+
+
+@asynccontextmanager
 async def installed(
     plane: ControlPlane, directory: Path, *, own: str, namespace: str, watch: Sequence[str] = ()
 ) -> AsyncIterator[Installation]:
     """Give the operator its account and its rights, as the chart does; both namespaces are there."""
     kubeconfig = plane.service_account(own, ACCOUNT)
-    async with AsyncExitStack() as stack:
-        admin = Client(await from_kubeconfig(plane.kubeconfig))
-        stack.push_async_callback(admin.aclose)
-        here = Installation(plane, admin, own, namespace, directory, kubeconfig, watch)
+    async with beside(
+        plane, directory, own=own, namespace=namespace, kubeconfig=kubeconfig, watch=watch
+    ) as here:
         here.grant()
         here.defaults.write_text(json.dumps({"image": IMAGE}))
         yield here
