@@ -78,4 +78,5 @@ lock: install
 	$(COMPILE) --group pyproject.toml:operator-image -c requirements/dev.txt --output-file requirements/operator.txt
 
 clean:
+	if [[ -e build/cluster/pid ]]; then $(MAKE) cluster-down; fi
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
