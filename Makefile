@@ -25,7 +25,7 @@ test: install lint
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	if [[ $$(id -u) == 0 ]]; then scripts/install-node && $(PY) -m tests.cluster.image; fi
-	$(PY) -m pytest tests/cluster $(ARGS)
+	$(PY) -m pytest tests/cluster -n 2 --dist loadgroup $(ARGS)
 
 # A cluster on this computer to try things in, as root: docs/try.md
 cluster: install
