@@ -59,9 +59,11 @@ def run(
     Exit status: 0 stopped as asked, 1 the files or the state directory cannot be used (nothing was
     started), 2 wrong usage.
     """
+    import voke_gateway  # noqa: F401 - first of all: it imports structlog without rich
+
+    # isort: split
     import structlog
 
-    import voke_gateway  # noqa: F401 - first of all: it imports structlog without rich
     from voke_api.logs import configure
     from voke_cli.replan import Replanner
     from voke_gateway.drivers.claims import EndpointClaims

@@ -48,6 +48,7 @@ class Model(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
         use_attribute_docstrings=True,
+        defer_build=True,
         allow_inf_nan=False,
     )
 

@@ -24,7 +24,7 @@ from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.kube.client import Client
-from voke_operator.kube.errors import NotFoundError, RetryError
+from voke_operator.kube.errors import NotFoundError, PermanentError, RetryError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import EVENTS, PLANTS, POOLS, PROFILES, SECRETS
 from voke_operator.kube.sources import Scope, Sources
@@ -161,7 +161,7 @@ class Engine:
                 await self.sources.synced.wait()
                 await self._begin()
                 group.create_task(self.work.run(self._reconcile), name="work")
-                group.create_task(self.reports.run(self._statuses.settle), name="statuses")
+                group.create_task(self.reports.run(self._settle), name="statuses")
         finally:
             await self._shards.close()
             await self.gateways.close()
@@ -196,13 +196,24 @@ class Engine:
     async def _reconcile(self, key: Key) -> float | None:
         match key.kind:
             case Kind.PLANT:
-                again = await self._plants.reconcile(key)
+                try:
+                    again = await self._plants.reconcile(key)
+                except PermanentError:  # until a person has mended it
+                    self._looked_at(key)
+                    raise
                 self._looked_at(key)
                 return again
             case Kind.SHARD:
                 return await self._shards.reconcile(key)
             case Kind.POOL:
                 return await self._pools.reconcile(key)
+
+    async def _settle(self, key: Key) -> float | None:
+        """Write a status if it is time to; a Plant's not before it was looked at.
+
+        Until then nothing is known of it but what its status says.
+        """
+        return None if key in self._unseen else await self._statuses.settle(key)
 
     def _looked_at(self, key: Key) -> None:
         """Say when every plant that was there at the start has been looked at."""

@@ -162,8 +162,8 @@ async def test_watching_tells_what_changed_until_ctrl_c(tmp_path: Path) -> None:
         process = await start(write(tmp_path, plant), "--watch")
         assert process.stdout is not None
         async with asyncio.timeout(DEADLINE):
-            while b"running" not in await process.stdout.readline():
-                pass
+            while b"running" not in (line := await process.stdout.readline()):
+                assert line, "it ended"
             bank = server.units[1].bank.input
             assert bank is not None
             bank.put(43, "uint16", 4990)
