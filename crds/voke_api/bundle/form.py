@@ -21,7 +21,8 @@ MAX_BYTES: Final = 900 * 1024
 MANIFEST: Final = "bundle.json"
 PROFILES: Final = "profiles.json.gz"
 AUTHORITIES: Final = "authorities.json.gz"
-_MAX_UNPACKED: Final = 64 * 1024 * 1024
+_MAX_UNPACKED: Final = 16 * 1024 * 1024
+"""Bytes of one file: a Plant of the most devices with the most points. Parsed, a hostile one may take twenty times that."""
 _TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
 
 
