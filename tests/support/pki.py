@@ -6,10 +6,12 @@ import base64
 import datetime as dt
 import ipaddress
 from dataclasses import dataclass
+from math import gcd
+from random import Random
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -121,6 +123,27 @@ def odd_certificates(common_name: str) -> dict[str, tuple[bytes, bytes]]:
     }
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {odd: (_pem(der), private) for odd, der in found.items()}
+
+
+def large_rsa_key(bits: int) -> bytes:
+    """An RSA key of any size, at once: its numbers belong together, though its primes are none. PEM."""
+    random, e = Random(bits), 65537
+    while True:
+        p, q = (random.getrandbits(bits // 2) | 3 << (bits // 2 - 2) | 1 for _ in range(2))
+        if gcd(p, q) == gcd(e, (p - 1) * (q - 1)) == 1:
+            break
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p=p,
+        q=q,
+        d=d,
+        dmp1=d % (p - 1),
+        dmq1=d % (q - 1),
+        iqmp=pow(q, -1, p),
+        public_numbers=rsa.RSAPublicNumbers(e, p * q),
+    )
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
 def _pem(der: bytes) -> bytes:

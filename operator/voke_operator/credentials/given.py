@@ -11,6 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,7 +41,11 @@ MAX_ROOTS_BYTES: Final = 512 * 1024
 _SHOWN: Final = 64
 """Characters of a certificate's name that are shown: longer ones are not allowed (X.520)."""
 _SOON: Final = timedelta(days=30)
+_LOGIN_KEYS: Final = EllipticCurvePrivateKey | RSAPrivateKey | Ed25519PrivateKey | Ed448PrivateKey
+"""What TLS 1.3 can sign with."""
 _MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 4096
+"""A gateway signs at every login, and polls nothing meanwhile: 0.1 s with so many bits, seconds with 16,384, then minutes."""
 
 
 @dataclass(slots=True)
@@ -212,6 +219,9 @@ class _Reader:
 
     def _mtls(self, secret: Secret) -> None:
         chain, key = self._certificates(secret, "tls.crt"), self._private_key(secret, "tls.key")
+        if key is not None and not isinstance(key, _LOGIN_KEYS):
+            self._report(secret, secret.place("tls.key"), "tls.key must be ECDSA, RSA, Ed25519 or Ed448")
+            return
         if not chain:
             return
         place = secret.place("tls.crt")
@@ -314,7 +324,12 @@ class _Reader:
         if content is None:
             return None
         try:
-            return load_private_key(content)
+            loaded = load_private_key(content)
+            if not isinstance(loaded, RSAPrivateKey) or loaded.key_size <= MAX_RSA_BITS:
+                return loaded
+            message = (
+                f"{key} has {loaded.key_size} bits; {MAX_RSA_BITS} are the most, for more hold up a gateway"
+            )
         except TypeError:
             message = f"{key} is encrypted; a gateway has no password for it"
         except MALFORMED:

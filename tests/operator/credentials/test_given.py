@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.support.pki import DAY, Authority, odd_certificates
+from tests.support.pki import DAY, Authority, large_rsa_key, odd_certificates
 from tests.support.plants import PLANT_ID, battery_document
 from voke_api.problems import Severity
 from voke_api.resources import GatewayPool, Plant
@@ -286,3 +286,21 @@ def test_of_many_keys_in_a_secret_a_few_are_listed() -> None:
     many = secret({"hmac.key": HMAC, **{f"k{number:04}": b"" for number in range(4000)}})
     message = said(read("PASSWORD", many))[0]
     assert message.endswith("k0008 …")
+
+
+@pytest.mark.parametrize("bits", [4098, 16_384, 65_536])
+def test_a_key_that_takes_seconds_to_sign_with_is_refused(bits: int) -> None:
+    large = large_rsa_key(bits)
+    told = f"has {bits} bits; 4096 are the most, for more hold up a gateway"
+    assert said(read("JWT", secret({"hmac.key": HMAC, "jwt-private.pem": large}))) == [
+        f"jwt-private.pem {told}"
+    ]
+    assert said(mtls(ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY)).certificate, large)) == [f"tls.key {told}"]
+
+
+def test_a_key_that_tls_cannot_sign_with_is_refused() -> None:
+    agreed = x25519.X25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    leaf = ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY))
+    assert said(mtls(leaf.certificate, agreed)) == ["tls.key must be ECDSA, RSA, Ed25519 or Ed448"]
