@@ -245,5 +245,5 @@ def _show_condition(view: PlantView, *, as_json: bool) -> None:
         said = {"type": found.type, "status": found.status, "reason": found.reason, "message": found.message}
         typer.echo(json.dumps({"name": view.name, "keyIds": keys, "condition": said}))
         return
-    said = f"({found.reason or 'not seen'}){': ' if found.message else ''}{found.message}"
-    typer.echo(printable(f"Registered is {found.status} {said}"))
+    why = f"({found.reason or 'not seen'}){': ' if found.message else ''}{found.message}"
+    typer.echo(printable(f"Registered is {found.status} {why}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,14 +113,15 @@ def obedient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 )
 def test_what_cannot_be_a_name_never_gets_to_kubectl(obedient: Path, name: str) -> None:
     kubectl = Kubectl()
-    for ask in (
+    asked: list[Callable[[], object]] = [
         lambda: kubectl.plant(name),
         lambda: kubectl.secret("solar", name),
         lambda: kubectl.pod("solar", name),
         lambda: kubectl.ask_pod("solar", name, 9100, "/status"),
         lambda: kubectl.ask_pod(name, "voke-gw-default-0-0", 9100, "/status"),
         lambda: kubectl.annotate("solar", name, {}),
-    ):
+    ]
+    for ask in asked:
         with pytest.raises(KubectlError, match="nothing can be called"):
             ask()
     assert not obedient.exists()
