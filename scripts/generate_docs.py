@@ -413,7 +413,9 @@ def conditions() -> str:
         "# Conditions of Plants and GatewayPools\n",
         (
             "`kubectl get plants` shows the status and the reason of `Ready`, `kubectl describe plant NAME` all messages. "
-            "Each message says what is wrong and what to do first; reasons are stable words, for scripts and alerts.\n"
+            "Each message says what is wrong and what to do first; reasons are stable words, for scripts and alerts. "
+            "`kubectl voke` in a message is [the plugin](kubectl.md); what its commands set are annotations "
+            "([registered](credentials.md#tell-voke), [release](gateways.md#moving-a-plant)).\n"
         ),
         (
             f"What gets better is written at once, what gets worse after {LASTING:g} seconds; an object is written at "

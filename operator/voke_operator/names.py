@@ -96,7 +96,6 @@ def gateway_prefix() -> str:
     return "voke-gw-"
 
 
-def released_in(text: str) -> tuple[str, ...]:
-    """The gateways in a command that sets RELEASE_ANNOTATION, wherever it stands in a text; none if there is none."""
-    found = re.search(rf"{re.escape(RELEASE_ANNOTATION)}=(\S+)", text)
-    return () if found is None else tuple(found[1].rstrip(".;,").split(","))
+def gateways_in(sentence: str) -> tuple[str, ...]:
+    """The gateways that a sentence names, as RELEASE_ANNOTATION takes them."""
+    return tuple(re.findall(rf"(?:[a-z0-9-]+/)?\b{gateway_prefix()}[a-z0-9-]+-\d+\b", sentence))

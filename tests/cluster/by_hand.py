@@ -174,7 +174,8 @@ def _running() -> int | None:
 
 
 def _words() -> str:
-    path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.helm_binaries()))
+    places = (binaries.binaries(), binaries.helm_binaries(), Path(sys.executable).parent)
+    path = os.pathsep.join(map(str, places))
     return f"""\
 A cluster runs on this computer, with the chart and three Plants. To use it:
 
@@ -183,6 +184,7 @@ A cluster runs on this computer, with the chart and three Plants. To use it:
 
     kubectl get plants
     kubectl describe plant brno-roof
+    kubectl voke status
     kubectl explain plant.spec.devices
     kubectl logs voke-gw-default-0-0
     kubectl delete pod voke-gw-default-0-0      # and see the Plants come back

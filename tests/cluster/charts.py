@@ -86,7 +86,7 @@ def rights(
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The chart installed in a cluster, under a name; no pod of it runs."""
+    """The chart installed in a cluster, under a name; :class:`…release.RunningRelease` is one whose pods run."""
 
     plane: ControlPlane
     name: str = "voke-fleet"
@@ -94,29 +94,29 @@ class Release:
 
     def install(self, values: Mapping[str, Any] | None = None, *, chart: Path = CHART) -> str:
         """``helm install``; what it says."""
-        return self._helm("install", self.name, str(chart), "--create-namespace", values=values or {}).stdout
+        return self.helm("install", self.name, str(chart), "--create-namespace", values=values or {}).stdout
 
     def upgrade(self, values: Mapping[str, Any] | None = None, *, chart: Path = CHART) -> None:
         """``helm upgrade``."""
-        self._helm("upgrade", self.name, str(chart), values=values or {})
+        self.helm("upgrade", self.name, str(chart), values=values or {})
 
     def rollback(self, revision: int) -> None:
         """``helm rollback``; revisions count from 1."""
-        self._helm("rollback", self.name, str(revision))
+        self.helm("rollback", self.name, str(revision))
 
     def uninstall(self) -> str:
         """``helm uninstall``; what it says."""
-        return self._helm("uninstall", self.name).stdout
+        return self.helm("uninstall", self.name).stdout
 
     def refused(self, values: Mapping[str, Any]) -> str:
         """What ``helm install`` says when it refuses."""
-        done = self._helm("install", self.name, str(CHART), "--create-namespace", values=values, check=False)
+        done = self.helm("install", self.name, str(CHART), "--create-namespace", values=values, check=False)
         assert done.returncode
         return done.stderr
 
     def notes(self) -> str:
         """What Helm told who installed it."""
-        return self._helm("get", "notes", self.name).stdout
+        return self.helm("get", "notes", self.name).stdout
 
     def deployment(self) -> Json:
         """The operator's, as it is."""
@@ -142,8 +142,9 @@ class Release:
         (container,) = self.deployment()["spec"]["template"]["spec"]["containers"]
         return [each for each in container["args"] if not each.startswith(("--http=", "--defaults="))]
 
-    def _helm(
+    def helm(
         self, *arguments: str, values: Mapping[str, Any] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
+        """Run it for the release's namespace, as :func:`run`."""
         where = ("--namespace", self.namespace, "--kubeconfig", str(self.plane.kubeconfig))
         return run("helm", *arguments, *where, values=values, check=check)

@@ -17,6 +17,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -140,16 +141,25 @@ class ControlPlane:
             AssertionError: it failed and ``check`` is true; the message is what it said.
         """
         done = subprocess.run(
-            [str(self.programs / "kubectl"), f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments],
+            [str(self.programs / "kubectl"), *arguments],
             input=given,
             check=False,
             text=True,
             capture_output=True,
             timeout=_START,
-            env={"HOME": str(self.directory), "PATH": os.environ["PATH"]},
+            env=self.environment(kubeconfig),
         )
         assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
+
+    def environment(self, kubeconfig: Path | None = None) -> dict[str, str]:
+        """Of kubectl, with its plugin ``voke``: as the administrator, or with another ``kubeconfig``."""
+        places = (str(self.programs), str(Path(sys.executable).parent), os.environ["PATH"])
+        return {
+            "HOME": str(self.directory),
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+            "PATH": os.pathsep.join(places),
+        }
 
     def apply(self, *documents: Mapping[str, Any], namespace: str | None = None) -> None:
         """Server-side apply as the administrator, with unknown fields refused."""

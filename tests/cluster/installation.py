@@ -7,10 +7,9 @@ import contextlib
 import json
 import signal
 import sys
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubelet import Kubelet
 from tests.support.thread import device
 from voke_operator import names
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import PLANTS, SECRETS
@@ -193,7 +193,7 @@ class Installation:
     async def secret(self, name: str, namespace: str | None = None) -> dict[str, bytes]:
         """What a Secret holds."""
         found = await self.admin.get(SECRETS, namespace or self.namespace, name)
-        return {key: b64decode(content) for key, content in (found.get("data") or {}).items()}
+        return dict(from_document(found).data)
 
     async def until_keys(self, plant: str, within: float = WITHIN) -> dict[str, bytes]:
         """Wait for the Secret of a plant."""
@@ -228,15 +228,31 @@ def ready(plant: Json, type_: str = "Ready") -> Json:
 
 
 @asynccontextmanager
+async def beside(
+    plane: ControlPlane,
+    directory: Path,
+    *,
+    own: str,
+    namespace: str,
+    kubeconfig: Path | None = None,
+    watch: Sequence[str] = (),
+) -> AsyncIterator[Installation]:
+    """What a test needs beside an operator whose namespace is ``own``; ``kubeconfig``: of its account, if that is used."""
+    async with aclosing(Client(await from_kubeconfig(plane.kubeconfig))) as admin:
+        yield Installation(
+            plane, admin, own, namespace, directory, kubeconfig or plane.kubeconfig, tuple(watch)
+        )
+
+
+@asynccontextmanager
 async def installed(
     plane: ControlPlane, directory: Path, *, own: str, namespace: str, watch: Sequence[str] = ()
 ) -> AsyncIterator[Installation]:
     """Give the operator its account and its rights, as the chart does; both namespaces are there."""
     kubeconfig = plane.service_account(own, ACCOUNT)
-    async with AsyncExitStack() as stack:
-        admin = Client(await from_kubeconfig(plane.kubeconfig))
-        stack.push_async_callback(admin.aclose)
-        here = Installation(plane, admin, own, namespace, directory, kubeconfig, watch)
+    async with beside(
+        plane, directory, own=own, namespace=namespace, kubeconfig=kubeconfig, watch=watch
+    ) as here:
         here.grant()
         here.defaults.write_text(json.dumps({"image": IMAGE}))
         yield here

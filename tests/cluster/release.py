@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster import image
-from tests.cluster.charts import CHART, run
+from tests.cluster.charts import CHART, Release
 from tests.cluster.cluster import Cluster
 from tests.cluster.worker_node import NAME as NODE
 
@@ -21,58 +20,40 @@ Json = dict[str, Any]
 class RunningRelease:
     """One release of the chart. Who uses it has to be in the machine's network."""
 
-    def __init__(self, cluster: Cluster, *, name: str = "voke", namespace: str = OWN) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.name = name
-        self.namespace = namespace
+        self._release = Release(cluster.plane, namespace=OWN)
 
     def import_images(self) -> None:
         """Make both images known to the node; ``image.build`` has to have made them, which needs another network."""
         for half in image.HALVES:
             self.cluster.node.import_image(image.image(half).archive)
 
-    def install(self, values: Mapping[str, Any] | None = None, *, chart: Path = CHART) -> None:
+    def install(self, values: Mapping[str, Any] | None = None) -> None:
         """Install or upgrade to this chart, and wait until the operator is ready."""
-        wanted = _merged(image_values(), values or {})
-        self.helm("upgrade", "--install", self.name, str(chart), "--create-namespace", *_WAIT, values=wanted)
+        wanted, name = _merged(image_values(), values or {}), self._release.name
+        self._release.helm(
+            "upgrade", "--install", name, str(CHART), "--create-namespace", *_WAIT, values=wanted
+        )
 
     def rollback(self) -> None:
         """Go back to the revision before."""
-        self.helm("rollback", self.name, *_WAIT)
+        self._release.helm("rollback", self._release.name, *_WAIT)
 
     def uninstall(self) -> None:
         """Take the release away, and wait until the operator is gone."""
-        self.helm("uninstall", self.name, *_WAIT)
-
-    def helm(self, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
-        """What Helm prints, for the release's namespace.
-
-        Raises:
-            AssertionError: it failed; the message is what it said.
-        """
-        where = ("--namespace", self.namespace, "--kubeconfig", str(self.cluster.plane.kubeconfig))
-        return run("helm", *arguments, *where, values=values).stdout
-
-    def deployment(self) -> Json:
-        """The operator's."""
-        found = self.cluster.plane.get("deployments", "-n", self.namespace)["items"]
-        (only,) = (
-            each for each in found if each["metadata"]["labels"]["app.kubernetes.io/instance"] == self.name
-        )
-        made: Json = only
-        return made
+        self._release.helm("uninstall", self._release.name, *_WAIT)
 
     def operator_pods(self) -> list[str]:
         """Names of its pods."""
-        selector = self.deployment()["spec"]["selector"]["matchLabels"]
+        selector = self._release.deployment()["spec"]["selector"]["matchLabels"]
         wanted = ",".join(f"{key}={value}" for key, value in selector.items())
-        found = self.cluster.plane.get("pods", "-n", self.namespace, "-l", wanted)["items"]
+        found = self.cluster.plane.get("pods", "-n", OWN, "-l", wanted)["items"]
         return [each["metadata"]["name"] for each in found]
 
     def account(self) -> str:
         """The operator's ServiceAccount, as the API server names it."""
-        name = self.deployment()["spec"]["template"]["spec"]["serviceAccountName"]
-        return f"system:serviceaccount:{self.namespace}:{name}"
+        return f"system:serviceaccount:{OWN}:{self._release.account}"
 
     def drain(self) -> None:
         """Drain the node. One operator only: the budget of two waits for one of them to run on another node."""
@@ -85,10 +66,8 @@ class RunningRelease:
         self._scale(2)
 
     def _scale(self, replicas: int) -> None:
-        name = self.deployment()["metadata"]["name"]
-        self.cluster.plane.kubectl(
-            "scale", "deployment", name, "-n", self.namespace, f"--replicas={replicas}"
-        )
+        name = self._release.account
+        self.cluster.plane.kubectl("scale", "deployment", name, "-n", OWN, f"--replicas={replicas}")
 
 
 def image_values() -> Json:

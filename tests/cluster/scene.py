@@ -64,11 +64,11 @@ class Scene:
         """Delete an object and wait until it is gone."""
         await self.kubectl("delete", kind, name, "-n", self.namespace)
 
-    async def obey(self, message: str) -> None:
-        """Run the command that a message names."""
+    async def obey(self, message: str, *more: str) -> None:
+        """Run the command that a message names, with ``more`` arguments, and say yes if it asks."""
         found = _COMMAND.findall(message)
         assert found, f"no command in: {message}"
-        await self.kubectl(*shlex.split(found[-1]))
+        await asyncio.to_thread(self.here.plane.kubectl, *shlex.split(found[-1]), *more, given="y\n")
 
     async def described(self, name: str) -> str:
         """``kubectl describe plant``, in one line: what a person sees of a Plant."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import Any, Final
 
 import yaml
 
+from tests.cluster.installation import secret_document
 from tests.cluster.machine import ADDRESS
 from voke_operator import names
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, KubeError, NotFoundError
 from voke_operator.kube.resources import PLANTS, SECRETS
@@ -47,7 +48,7 @@ async def showcase(directory: Path, *, tell: Tell) -> AsyncIterator[Demo]:
 
 def ca_secret(voke: LocalVoke) -> str:
     """What ``examples/cluster`` cannot hold: the root of a Voke that was made a moment ago, as a document."""
-    return yaml.safe_dump(_secret(CA_SECRET, {"ca.crt": voke.ca_pem}))
+    return yaml.safe_dump(secret_document(CA_SECRET, {"ca.crt": voke.ca_pem.decode()}))
 
 
 class Registrar:
@@ -109,24 +110,13 @@ class Registrar:
         unknown = secrets.token_hex(32)  # until its HMAC key is there
         login = await self._voke.register_password(plant["spec"]["plantId"], hmac_key=unknown)
         wanted = plant["spec"]["credentials"]["password"]["secretRef"]["name"]
-        made = {"username": login.username, "password": login.password, "clientId": login.client_id}
-        document = _secret(wanted, {key: value.encode() for key, value in made.items()}, namespace=namespace)
+        document = secret_document(
+            wanted, {"username": login.username, "password": login.password, "clientId": login.client_id}
+        )
+        document["metadata"]["namespace"] = namespace
         with contextlib.suppress(AlreadyExistsError):
             await self._admin.create(SECRETS, document)
         self._passwords.add((namespace, name))
 
     async def _held(self, namespace: str, name: str) -> dict[str, bytes]:
-        found = await self._admin.get(SECRETS, namespace, name)
-        return {key: b64decode(content) for key, content in (found.get("data") or {}).items()}
-
-
-def _secret(name: str, data: dict[str, bytes], *, namespace: str | None = None) -> Json:
-    metadata: Json = {"name": name, "labels": {names.ALLOW_LABEL: "true"}}
-    if namespace is not None:
-        metadata["namespace"] = namespace
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": metadata,
-        "data": {key: b64encode(content).decode() for key, content in data.items()},
-    }
+        return dict(from_document(await self._admin.get(SECRETS, namespace, name)).data)

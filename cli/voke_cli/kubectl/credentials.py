@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from base64 import b64decode
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,13 +92,13 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
     from voke_operator.credentials.keys import find
     from voke_operator.credentials.material import ISSUER
     from voke_operator.credentials.registration import describe
+    from voke_operator.credentials.secret import from_document
 
     view = _plant(kubectl, name)
     generated = _generated(view)
     files: dict[str, bytes] = {}
     if generated:
-        secret = kubectl.secret(view.namespace, names.plant_secret(view.name))
-        held = {key: b64decode(content) for key, content in (secret.get("data") or {}).items()}
+        held = from_document(kubectl.secret(view.namespace, names.plant_secret(view.name))).data
         for kind, key_id in generated.items():
             key = next(find(kind, (held,), view.plant_id), None)
             if key is None or key.id != key_id:

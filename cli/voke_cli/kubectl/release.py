@@ -53,6 +53,7 @@ def release(
     from voke_cli.kubectl.gateways import by_proxy
     from voke_cli.kubectl.plants import PlantView
     from voke_operator import names
+    from voke_operator.credentials.ids import parse_words
 
     with cluster(namespace=namespace, context=context, kubeconfig=kubeconfig) as kubectl:
         view = PlantView(kubectl.plant(plant))
@@ -73,17 +74,19 @@ def release(
             f"{printable(', '.join(gateways))} is to count as dead for {view.namespace}/{plant}.\n{_RISK}"
         )
         agreed("Is it dead?", yes=yes)
-        kubectl.annotate(view.namespace, plant, {names.RELEASE_ANNOTATION: ",".join(gateways)})
+        # What was said of others before still holds.
+        dead = dict.fromkeys([*parse_words(view.annotation(names.RELEASE_ANNOTATION)), *gateways])
+        kubectl.annotate(view.namespace, plant, {names.RELEASE_ANNOTATION: ",".join(dead)})
         typer.echo(printable(_outcome(kubectl, view, gateways)))
 
 
 def held_by(view: PlantView) -> tuple[str, ...]:
     """Gateways that have not let go of a Plant, as the annotation takes them: those it waits for, or its own."""
-    from voke_operator.names import released_in
+    from voke_operator.status.causes import waits_for
 
     condition = view.condition("GatewayReady")
     if condition.reason == "Moving":
-        return released_in(condition.message)
+        return waits_for(condition.message)
     return (view.gateway,) if view.gateway else ()
 
 

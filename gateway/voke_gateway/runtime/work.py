@@ -57,7 +57,7 @@ def without_conflicts(
         if conflict is None:
             return chosen, refused
         loser, winner, claim = conflict
-        refused[loser] = f"plant {winner} uses {claim} already, and only one plant may"
+        refused[loser] = f"plant {winner} uses {claim} already, and only one plant may use it"
         _fall_back(chosen, loser, before)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from dataclasses import replace as dataclass_replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -43,7 +43,6 @@ from voke_operator.names import (
 
 _PAIRS: Final = ((TLS_CERTIFICATE, TLS_KEY), (ISSUER, ISSUER_KEY))
 """cert-manager's names come first: its ``ca.crt`` is the CA above."""
-_SOON: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -118,17 +117,6 @@ def still_usable(issuer: Issuer, *, now: datetime) -> Issuer | Finding:
         return issuer
     message = f"the issuing CA {issuer.name} cannot be used: {_ended(issuer.not_after, now)}"
     return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)
-
-
-def warnings(issuer: Issuer, *, now: datetime) -> tuple[Finding, ...]:
-    """What is going to be wrong with a CA: it ends within 30 days."""
-    if issuer.not_after - now >= _SOON:
-        return ()
-    message = (
-        f"the issuing CA {issuer.name} ends on {_minute(issuer.not_after)}, and with it every certificate of it: "
-        "give the operator its successor; plants take to it as their certificates are renewed"
-    )
-    return (Finding(reason=Reason.ISSUER_EXPIRES, message=message),)
 
 
 def decide_fleet_ca(

@@ -124,8 +124,8 @@ def how_to_register(namespace: str, plant: str, in_use: Collection[CredentialInU
     generated = {each.name for each in in_use if each.source == "Generated"}
     files = [file for name, files in _TOLD.items() if name in generated for file in files]
     return (
-        f"register at Voke what Secret {names.plant_secret(plant)} holds ({', '.join(files)}), then say so: kubectl "
-        f"annotate plant -n {namespace} {plant} --overwrite {names.REGISTERED_ANNOTATION}={confirmation(in_use)}"
+        f"register at Voke what Secret {names.plant_secret(plant)} holds ({', '.join(files)}), then say so: "
+        f"kubectl voke credentials {plant} -n {namespace} --registered"
     )
 
 

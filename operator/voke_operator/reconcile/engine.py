@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,10 +25,22 @@ from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.credentials.material import USUAL, Life
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import NotFoundError, PermanentError, RetryError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import EVENTS, PLANTS, POOLS, PROFILES, SECRETS
+from voke_operator.kube.resources import (
+    DISRUPTION_BUDGETS,
+    EVENTS,
+    NETWORK_POLICIES,
+    PLANTS,
+    PODS,
+    POOLS,
+    PROFILES,
+    SECRETS,
+    SERVICES,
+    STATEFUL_SETS,
+)
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.plan.objects import Defaults
 from voke_operator.reconcile.children import Children
@@ -40,7 +53,7 @@ from voke_operator.reconcile.plants import PlantReconciler
 from voke_operator.reconcile.pools import PoolReconciler
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Queue
 from voke_operator.reconcile.rollouts import Rollouts
-from voke_operator.reconcile.shards import ShardReconciler, read_files, shard_of
+from voke_operator.reconcile.shards import ShardReconciler, shard_of
 from voke_operator.reconcile.statuses import Statuses
 from voke_operator.reconcile.tally import Tally
 from voke_operator.runtime.metrics import Fleet as FleetFigures
@@ -53,6 +66,17 @@ WORKERS: Final = 32
 STATUS_WORKERS: Final = 8
 STATUS_RATE: Final = 50.0
 """Status writes per second of the whole fleet; what is urgent does not wait for it."""
+
+_SHARD: Final = r"(?P<pool>.+)-(?P<number>\d+)"
+_CHILDREN: Final = {
+    SECRETS.kind: re.compile(names.bundle_secret_prefix() + _SHARD),
+    STATEFUL_SETS.kind: re.compile(names.gateway_prefix() + _SHARD),
+    SERVICES.kind: re.compile(names.gateway_prefix() + _SHARD),
+    PODS.kind: re.compile(names.gateway_prefix() + _SHARD + "-0"),
+    DISRUPTION_BUDGETS.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
+    NETWORK_POLICIES.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
+}
+"""What the objects of shards and pools are called, by kind."""
 
 log = structlog.get_logger(__name__)
 
@@ -268,31 +292,19 @@ class Engine:
                 for number in self.fleet.shards_of(full):
                     self.work.add(Key(Kind.SHARD, *full, number), after=SHARD_WINDOW)
             case SECRETS.kind:
-                self._secret_changed(full)
-            case _:
-                self._child_changed(full)
+                plant = name.removeprefix(names.plant_secret(""))
+                if plant != name:
+                    self.work.add(Key(Kind.PLANT, namespace, plant), fresh=True)
+                self._wake(self.fleet.with_secret(full))
+        key = owner_of(kind, full)
+        if key is not None:
+            self._child_changed(key)
 
-    def _secret_changed(self, name: Name) -> None:
-        plant = name.name.removeprefix(names.plant_secret(""))
-        if plant != name.name:
-            self.work.add(Key(Kind.PLANT, name.namespace, plant), fresh=True)
-        shard = name.name.removeprefix(names.bundle_secret_prefix())
-        if shard != name.name:
-            self._shard_changed(name.namespace, shard)
-        self._wake(self.fleet.with_secret(name))
-
-    def _child_changed(self, name: Name) -> None:
-        shard = name.name.removeprefix(names.gateway_prefix())
-        if shard != name.name:
-            self.work.add(Key(Kind.POOL, name.namespace, shard))
-            for part in (shard, shard.rpartition("-")[0]):
-                self._shard_changed(name.namespace, part)
-
-    def _shard_changed(self, namespace: str, text: str) -> None:
-        """``text``: pool and number of a shard as its objects are called, if it is one."""
-        pool, _, number = text.rpartition("-")
-        if pool and number.isdecimal() and Shard(namespace, pool, int(number)) in self.fleet.shards:
-            self.work.add(Key(Kind.SHARD, namespace, pool, int(number)), after=SHARD_WINDOW)
+    def _child_changed(self, key: Key) -> None:
+        if key.number is None:
+            self.work.add(key)
+        elif Shard(key.namespace, key.name, key.number) in self.fleet.shards:
+            self.work.add(key, after=SHARD_WINDOW)
 
     def _wake(self, plants: frozenset[Name]) -> None:
         for plant in plants:
@@ -362,7 +374,7 @@ class _BundleCopies:
                 document = await self._client.get(SECRETS, metadata.namespace, metadata.name)
             except NotFoundError:
                 continue
-            found = _held(read_files(document), plant)
+            found = _held(from_document(document).data, plant)
             if found is not None:
                 return found
         return None
@@ -373,6 +385,19 @@ def _held(files: Any, plant: Plant) -> PlantCredentials | None:
         return credentials_in(files, plant.metadata.name, plant_id=plant.spec.plant_id)
     except (NotHeldError, BundleUnreadableError):
         return None
+
+
+def owner_of(kind: str, name: Name) -> Key | None:
+    """The shard or the pool that an object of ours belongs to, by what it is called; None: to neither."""
+    found = _CHILDREN[kind].fullmatch(name.name) if kind in _CHILDREN else None
+    if found is None:
+        return None
+    pool, number = found["pool"], found.groupdict().get("number")
+    return (
+        Key(Kind.POOL, name.namespace, pool)
+        if number is None
+        else Key(Kind.SHARD, name.namespace, pool, int(number))
+    )
 
 
 def _key(shard: Shard) -> Key:

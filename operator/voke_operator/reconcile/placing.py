@@ -78,7 +78,7 @@ class Placing:
         record.placement = PlacementFacts(
             shard=None if target is None else target.number,
             gateway="" if target is None else names.gateway(target.pool, target.number),
-            cause=self._cause(name, claim, decision, duplicate),
+            cause=_cause(name, decision, duplicate),
         )
         if target is not None:
             self._gateways.watch(target)
@@ -138,27 +138,20 @@ class Placing:
         here = [shard.local for shard in sorted(holders) if shard.namespace == name.namespace]
         return search(claim, here, loads, limits)
 
-    def _cause(self, name: Name, claim: Claim, decision: Decision, duplicate: Cause | None) -> Cause | None:
-        match decision.reason:
-            case Reason.DUPLICATE:
-                return duplicate
-            case Reason.MOVING:
-                dead = ",".join(
-                    str(shard.local) if shard.namespace == name.namespace else str(shard)
-                    for shard in sorted(self._fleet.holders(claim.plant_id))
-                )
-                return causes.of(
-                    decision.reason,
-                    f"{decision.message}; if that is dead for good, say so: kubectl annotate plant -n {name.namespace} "
-                    f"{name.name} --overwrite {names.RELEASE_ANNOTATION}={dead}",
-                )
-            case Reason.TOO_LARGE:
-                return causes.of(decision.reason, decision.message)
-            case _:
-                return None
-
     def _runs(self, name: Name, plant_id: str) -> bool:
         record = self._fleet.plants.get(name)
         if record is None or record.shard is None:
             return False
         return self._fleet.shard(record.shard).plants.get(name.name) == plant_id
+
+
+def _cause(name: Name, decision: Decision, duplicate: Cause | None) -> Cause | None:
+    match decision.reason:
+        case Reason.DUPLICATE:
+            return duplicate
+        case Reason.MOVING:
+            return causes.moving(decision.message, namespace=name.namespace, plant=name.name)
+        case Reason.TOO_LARGE:
+            return causes.of(decision.reason, decision.message)
+        case _:
+            return None

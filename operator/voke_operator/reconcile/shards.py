@@ -8,7 +8,6 @@ yet. What is in it decides what runs: placement is read from there.
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from voke_api.bundle import (
 )
 from voke_api.resources.observed import PlantObserved
 from voke_operator import names
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, KubeError, NotFoundError, PermanentError
 from voke_operator.kube.objects import Objects
@@ -249,7 +249,8 @@ class ShardReconciler:
     def _take_in(self, shard: Shard, document: Object) -> None:
         """Note what a bundle lists, and keep each plant's file until it is known whether it is still right."""
         record = self._fleet.shard(shard)
-        record.files, record.secret_version = read_files(document), document["metadata"]["resourceVersion"]
+        secret = from_document(document)
+        record.files, record.secret_version = secret.data, secret.resource_version
         try:
             held = contents(record.files)
         except BundleUnreadableError as error:
@@ -286,14 +287,14 @@ class ShardReconciler:
             self._drifted(SECRETS.kind, "restored")
             record.files, record.secret_version = {}, ""
             return
-        if document.get("type") != names.BUNDLE_SECRET_TYPE:
+        secret = from_document(document)
+        if secret.type != names.BUNDLE_SECRET_TYPE:
             raise NotOursError(not_ours(shard_refs(shard.namespace, shard.local)[-1]))
-        if document["metadata"]["resourceVersion"] == record.secret_version:
+        if secret.resource_version == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
         self._drifted(SECRETS.kind, "restored")
-        record.secret_version = document["metadata"]["resourceVersion"]
-        record.files = read_files(document)
+        record.files, record.secret_version = secret.data, secret.resource_version
         for member, plant in self._fleet.members(shard):
             plant.visited, plant.doubtful = False, True
             self._add(Key(Kind.PLANT, *member), fresh=True)
@@ -404,11 +405,6 @@ class ShardReconciler:
         record.address = None if not address else f"http://{_host(address)}:{HTTP_PORT}"
         if record.address != before and record.address is not None and record.generation:
             self._touch(shard)
-
-
-def read_files(document: Object) -> dict[str, bytes]:
-    """The files of a bundle in its Secret."""
-    return {name: b64decode(content) for name, content in (document.get("data") or {}).items()}
 
 
 def shard_of(name: str, namespace: str, labels: Mapping[str, str]) -> Shard | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from voke_api.problems import Problem, dotted
 from voke_api.resources.pool import Storage
-from voke_operator.names import ALLOW_LABEL
+from voke_operator.names import ALLOW_LABEL, gateways_in
 from voke_operator.status.facts import Cause
 from voke_operator.status.reasons import Reason, known
 
@@ -61,6 +61,19 @@ def bundle_full(*, gateway: str, note: str) -> Cause:
         f"gateway {gateway}: {note}. What it ran before runs on. Move points that devices have in common into a "
         "DeviceProfile, or delete Plants of that gateway.",
     )
+
+
+def moving(waiting: str, *, namespace: str, plant: str) -> Cause:
+    """A plant waits until other gateways have let go of it; ``waiting`` names them."""
+    return Cause(
+        Reason.MOVING,
+        f"{waiting}; if that is dead for good, say so: kubectl voke release {plant} -n {namespace}",
+    )
+
+
+def waits_for(message: str) -> tuple[str, ...]:
+    """The gateways that a message of :func:`moving` names."""
+    return gateways_in(message.partition(";")[0])
 
 
 def storage_kept(*, namespace: str, gateway: str, held: Storage, wanted: Storage) -> Cause:

@@ -6,21 +6,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.cluster import installation
 from tests.cluster.charts import Release
 from tests.cluster.installation import Installation, Operator
-from voke_operator.kube.client import Client, from_kubeconfig
 
 
 @asynccontextmanager
 async def beside(release: Release, directory: Path, namespace: str) -> AsyncIterator[Installation]:
     """What a test needs to look at Plants of ``namespace``; nothing runs yet."""
-    admin = Client(await from_kubeconfig(release.plane.kubeconfig))
-    try:
-        yield Installation(
-            release.plane, admin, release.namespace, namespace, directory, release.kubeconfig()
-        )
-    finally:
-        await admin.aclose()
+    async with installation.beside(
+        release.plane,
+        directory,
+        own=release.namespace,
+        namespace=namespace,
+        kubeconfig=release.kubeconfig(),
+    ) as made:
+        yield made
 
 
 @asynccontextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,12 +50,7 @@ class Person:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={
-                "HOME": str(self.plane.directory),
-                "PATH": os.pathsep.join(
-                    [str(self.plane.programs), str(Path(sys.executable).parent), os.environ["PATH"]]
-                ),
-            },
+            env=self.plane.environment(),
         )
         async with asyncio.timeout(120):
             out, err = await process.communicate(given.encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,10 @@ import pytest
 from tests.cluster import cluster as clusters
 from tests.cluster import image
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import Installation
+from tests.cluster.installation import Installation, beside
 from tests.cluster.machine import ADDRESS
 from tests.cluster.node.fleet import Fleet, fleet
 from tests.cluster.release import OWN, RunningRelease
-from voke_operator.kube.client import Client, from_kubeconfig
 from voke_sim.voke import LocalVoke
 
 _numbers = itertools.count(1)
@@ -66,10 +64,8 @@ async def here(_inside: None, release: RunningRelease, tmp_path: Path) -> AsyncI
     plane, namespace = release.cluster.plane, f"test-{next(_numbers)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    async with AsyncExitStack() as stack:
-        admin = Client(await from_kubeconfig(plane.kubeconfig))
-        stack.push_async_callback(admin.aclose)
-        yield Installation(plane, admin, OWN, namespace, tmp_path, plane.kubeconfig)
+    async with beside(plane, tmp_path, own=OWN, namespace=namespace) as made:
+        yield made
     plane.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
 
 

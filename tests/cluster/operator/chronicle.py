@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from voke_operator import names
 from voke_operator.credentials.decisions import Name as Credential
 from voke_operator.credentials.ids import parse_ids
 from voke_operator.credentials.keys import PRIMARY, find
+from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import UnavailableError
 from voke_operator.kube.resources import PLANTS, SECRETS, SERVICES, STATEFUL_SETS, Resource
@@ -28,10 +28,6 @@ _IN_BUNDLE: Final = {
     "tls.key": "tls_key",
     "jwt-private.pem": "jwt_private_key",
 }
-
-
-def data_of(secret: Json) -> dict[str, bytes]:
-    return {key: b64decode(content) for key, content in (secret.get("data") or {}).items()}
 
 
 def recorded(plant: Json) -> dict[Credential, str]:
@@ -55,7 +51,11 @@ class Seen:
     @property
     def bundles(self) -> dict[str, dict[str, bytes]]:
         prefix = names.bundle_secret_prefix()
-        return {name: data_of(each) for name, each in self.secrets.items() if name.startswith(prefix)}
+        return {
+            name: dict(from_document(each).data)
+            for name, each in self.secrets.items()
+            if name.startswith(prefix)
+        }
 
     def wrong(self) -> Iterator[str]:
         """What is not as the rules say; a sentence each."""
@@ -89,7 +89,7 @@ class Seen:
         if secret is None:
             yield f"{name}: there is no Secret"
             return
-        files = data_of(secret)
+        files = from_document(secret).data
         annotation = parse_ids(secret["metadata"].get("annotations", {}).get(names.KEY_IDS_ANNOTATION))
         said = {
             key: annotation.get(key) for key in ids
@@ -180,7 +180,7 @@ class Chronicle:
         if secret["metadata"]["name"].startswith(names.plant_secret("")):
             self.material.update(
                 content
-                for file, content in data_of(secret).items()
+                for file, content in from_document(secret).data.items()
                 if file in _IN_BUNDLE and file != "tls.crt"
             )
 

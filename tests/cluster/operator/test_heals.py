@@ -442,7 +442,7 @@ async def its_old_gateway_hangs(scene: Scene) -> None:
     )
     assert "voke-gw-new-0-0" not in scene.kubelet.pods, "it may run there still"
     old.kill()
-    await scene.obey(message)
+    await scene.obey(message, "--force")  # nobody has told the API server that its pod is dead
     assert (await scene.ready("stuck"))["status"]["gateway"] == "voke-gw-new-0"
 
 

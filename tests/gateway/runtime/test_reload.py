@@ -305,7 +305,10 @@ def test_the_endpoint_of_another_plant_is_refused_and_the_one_that_has_it_keeps_
         await asyncio.sleep(10)
         states = {plant.name: (plant.state, plant.message) for plant in follower.gateway.status().plants}
         assert states["b"] == ("Running", "")
-        assert states["0"] == ("Invalid", "plant b uses PLC 10.0.1.1:502 already, and only one plant may")
+        assert states["0"] == (
+            "Invalid",
+            "plant b uses PLC 10.0.1.1:502 already, and only one plant may use it",
+        )
         assert states["a"][0] == "Invalid"
         assert_undisturbed(follower, "10.0.0.2:502")
 

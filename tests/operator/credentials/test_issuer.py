@@ -31,7 +31,6 @@ from voke_operator.credentials.issuer import (
     decide_fleet_ca,
     read_issuer,
     still_usable,
-    warnings,
 )
 from voke_operator.credentials.material import Material
 from voke_operator.credentials.secret import Secret, from_document, to_document
@@ -159,13 +158,9 @@ def test_a_ca_without_purposes_and_one_that_may_not_sign() -> None:
     assert "it is not a CA" in why({"tls.crt": pem(bare), "tls.key": pem(key)})
 
 
-def test_the_end_of_a_ca_is_said_thirty_days_before() -> None:
+def test_a_ca_that_was_read_is_usable_until_it_ends() -> None:
     key = p256()
     issuer = usable({"tls.crt": pem(authority(key)), "tls.key": pem(key)})
-    assert warnings(issuer, now=START) == ()
-    (warning,) = warnings(issuer, now=issuer.not_after - timedelta(days=29))
-    assert warning.reason is Reason.ISSUER_EXPIRES
-    assert "CN=Voke Root ends on 2027-01-01" in warning.message
     assert still_usable(issuer, now=START) is issuer
     assert isinstance(still_usable(issuer, now=issuer.not_after), Finding)
 

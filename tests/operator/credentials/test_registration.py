@@ -21,8 +21,7 @@ def test_nobody_has_said_anything_yet() -> None:
     assert (verdict.status, verdict.reason) == ("Unknown", "NotConfirmed")
     assert verdict.message == (
         "nobody has said that Voke knows hmac aaaa, mtls 1f: register at Voke what Secret voke-plant-roof holds "
-        "(hmac.key, tls.crt, ca.crt), then say so: kubectl annotate plant -n energy roof --overwrite "
-        "voke.lovinka.com/registered=hmac=aaaa,mtls=1f"
+        "(hmac.key, tls.crt, ca.crt), then say so: kubectl voke credentials roof -n energy --registered"
     )
 
 

@@ -272,8 +272,8 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "NotConfirmed",
         (
             "nobody has said that Voke knows hmac 1f3a5c7e9b2d4f60, mtls 5c0ffee1: register at Voke what Secret "
-            "voke-plant-brno-roof-3 holds (hmac.key, tls.crt, ca.crt), then say so: kubectl annotate plant -n energy "
-            "brno-roof-3 --overwrite voke.lovinka.com/registered=hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
+            "voke-plant-brno-roof-3 holds (hmac.key, tls.crt, ca.crt), then say so: kubectl voke credentials "
+            "brno-roof-3 -n energy --registered"
         ),
     ),
     # -- a place to run
@@ -331,17 +331,15 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     ),
     "moving from a gateway that does not let go": (
         placed(
-            causes.of(
-                "Moving",
-                "runs nowhere until voke-gw-old-2 has let go of it; if that is dead for good, say so: kubectl annotate "
-                "plant -n energy brno-roof-3 --overwrite voke.lovinka.com/release=voke-gw-old-2",
+            causes.moving(
+                "runs nowhere until voke-gw-old-2 has let go of it", namespace=NAMESPACE, plant="brno-roof-3"
             )
         ),
         "False",
         "Moving",
         (
-            "runs nowhere until voke-gw-old-2 has let go of it; if that is dead for good, say so: kubectl annotate plant "
-            "-n energy brno-roof-3 --overwrite voke.lovinka.com/release=voke-gw-old-2"
+            "runs nowhere until voke-gw-old-2 has let go of it; if that is dead for good, say so: kubectl voke release "
+            "brno-roof-3 -n energy"
         ),
     ),
     # -- the gateway
@@ -439,8 +437,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         (
             "the broker refuses the login (0x87, Not authorized); nobody has confirmed that its keys are registered: "
             "register at Voke what Secret voke-plant-brno-roof-3 holds (hmac.key, tls.crt, ca.crt), then say so: kubectl "
-            "annotate plant -n energy brno-roof-3 --overwrite "
-            "voke.lovinka.com/registered=hmac=1f3a5c7e9b2d4f60,mtls=5c0ffee1"
+            "voke credentials brno-roof-3 -n energy --registered"
         ),
     ),
     "broker unreachable": (
@@ -675,3 +672,11 @@ def test_what_is_not_running_has_neither_session_nor_devices() -> None:
     findings = plant_status(saying(waiting)).findings
     for type_ in ("CloudConnected", "DevicesReachable"):
         assert (findings[type_].status, findings[type_].reason) == ("Unknown", "Starting")
+
+
+def test_a_command_finds_the_gateways_that_a_plant_waits_for() -> None:
+    waiting = "runs nowhere until voke-gw-old-2 and south/voke-gw-a-b-10 has let go of it"
+    for plant in ("brno-roof-3", "voke-gw-new-0"):
+        said = causes.moving(waiting, namespace="energy", plant=plant)
+        assert causes.waits_for(said.message) == ("voke-gw-old-2", "south/voke-gw-a-b-10")
+    assert causes.waits_for("a message of another version") == ()
