@@ -22,6 +22,8 @@ MANIFEST: Final = "bundle.json"
 PROFILES: Final = "profiles.json.gz"
 AUTHORITIES: Final = "authorities.json.gz"
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
+_GZIP_OS: Final = 9
+"""Where gzip notes the operating system (RFC 1952, 2.3)."""
 _TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
 
 
@@ -35,8 +37,9 @@ def plant_file(plant: str) -> str:
 
 
 def zipped(document: object) -> bytes:
-    """A document as the content of a file."""
-    return gzip.compress(as_json(document), mtime=0)
+    """A document as the content of a file; the same bytes by every version of Python."""
+    content = gzip.compress(as_json(document), mtime=0)
+    return content[:_GZIP_OS] + b"\xff" + content[_GZIP_OS + 1 :]  # versions differ in it; 0xff: unknown
 
 
 def as_json(document: object) -> bytes:
