@@ -78,6 +78,11 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert packed("a", "b") == packed("a", "b")
 
 
+def test_no_version_of_python_leaves_its_mark_in_a_file() -> None:
+    header = packed("a")["plant-a.json.gz"][:10]
+    assert header == bytes.fromhex("1f8b08 00 00000000 02 ff")  # gzip.compress writes 03 or ff at the end
+
+
 def test_adding_a_plant_leaves_the_files_of_the_others_as_they_were() -> None:
     one, two = packed("a"), packed("a", "b")
     assert two["plant-a.json.gz"] == one["plant-a.json.gz"]

@@ -130,6 +130,10 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     if not as_json:
         typer.echo(printable(f"confirmed: Voke knows {ids}"))
     after = _until(kubectl, view, lambda found: found.condition("Registered").status == "True")
+    if not as_json and after.condition("Registered").status != "True":
+        typer.echo(
+            f"the operator has not taken that up within {SEEN_WITHIN:.0f} s; it does as soon as it runs. Till then:"
+        )
     _show_condition(after, as_json=as_json)
 
 

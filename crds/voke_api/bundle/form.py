@@ -26,6 +26,8 @@ _MAX_UNPACKED: Final = 64 * 1024 * 1024
 MAX_HELD: Final = 8 * 1024 * 1024
 """Bytes of one plant's file for whoever keeps the bundles of many: an API server takes a Plant of 1.5 MiB. Who may write
 Secrets may forge a bundle, and parsed it may take twenty times as much memory."""
+_GZIP_OS: Final = 9
+"""Where gzip notes the operating system (RFC 1952, 2.3)."""
 _TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
 
 
@@ -39,8 +41,9 @@ def plant_file(plant: str) -> str:
 
 
 def zipped(document: object) -> bytes:
-    """A document as the content of a file."""
-    return gzip.compress(as_json(document), mtime=0)
+    """A document as the content of a file; the same bytes by every version of Python."""
+    content = gzip.compress(as_json(document), mtime=0)
+    return content[:_GZIP_OS] + b"\xff" + content[_GZIP_OS + 1 :]  # versions differ in it; 0xff: unknown
 
 
 def as_json(document: object) -> bytes:
