@@ -30,13 +30,14 @@ COPY crds/voke_api crds/voke_api
 COPY operator/voke_operator operator/voke_operator
 RUN scripts/install-half
 
-# The base, without what installs, and with the bytecode that the official images leave out: a read-only file system
+# The base, without what installs or makes somebody else of a user (su, mount), and with the bytecode that the official images leave out: a read-only file system
 # cannot keep it, so every start would compile the standard library anew.
 FROM ${BASE} AS runtime
 RUN library="$(python -c 'import os; print(os.path.dirname(os.__file__))')" \
     && rm -rf "$library"/ensurepip "$library"/site-packages/* /usr/local/bin/pip* /usr/share/python-wheels \
     && python -m compileall -q --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|pydoc_data)/' "$library" \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
     && install -d -o 65532 -g 65532 /var/lib/voke
 ENV PATH=/opt/voke/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1
 USER 65532:65532

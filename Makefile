@@ -25,7 +25,7 @@ test: install lint
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	if [[ $$(id -u) == 0 ]]; then scripts/install-node && $(PY) -m tests.cluster.image; fi
-	$(PY) -m pytest tests/cluster $(ARGS)
+	$(PY) -m pytest tests/cluster -n 2 --dist loadgroup $(ARGS)
 
 # A cluster on this computer to try things in, as root: docs/try.md
 cluster: install
@@ -78,4 +78,5 @@ lock: install
 	$(COMPILE) --group pyproject.toml:operator-image -c requirements/dev.txt --output-file requirements/operator.txt
 
 clean:
+	if [[ -e build/cluster/pid ]]; then $(MAKE) cluster-down; fi
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

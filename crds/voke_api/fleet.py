@@ -64,7 +64,7 @@ def _endpoints(plants: Iterable[Plant]) -> Iterable[Problem]:
             else:
                 message = (
                     f"Plant {other.metadata.name} connects to {endpoint} too, as {name}; many PLCs take few "
-                    "connections, and two plants that write to one PLC undo each other"
+                    "connections, and two plants that write to one PLC undo each other: a gateway runs one of the two"
                 )
                 yield _problem(plant, path, message, tcp.host, Severity.WARNING)
 

@@ -40,7 +40,15 @@ async def resolve(host: str) -> list[AddressInfo]:
     if lookup is None:
         lookup = lookups[host] = loop.create_future()
         lookup.add_done_callback(partial(_keep, lookups, host))
-        threading.Thread(target=_look_up, args=(host, lookup), name=f"resolve-{host}", daemon=True).start()
+        thread = threading.Thread(target=_look_up, args=(host, lookup), name=f"resolve-{host}", daemon=True)
+        try:
+            thread.start()
+        except (
+            RuntimeError
+        ):  # the system gives no more of them: many names wait for name servers that are silent
+            lookup.set_exception(
+                socket.gaierror(socket.EAI_AGAIN, "too many other names are being looked up")
+            )
     return await asyncio.shield(lookup)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from hashlib import sha256
 from random import Random
 
@@ -75,6 +76,11 @@ def packed(*names: str) -> dict[str, bytes]:
 
 def test_the_same_input_gives_the_same_bytes() -> None:
     assert packed("a", "b") == packed("a", "b")
+
+
+def test_no_version_of_python_leaves_its_mark_in_a_file() -> None:
+    header = packed("a")["plant-a.json.gz"][:10]
+    assert header == bytes.fromhex("1f8b08 00 00000000 02 ff")  # gzip.compress writes 03 or ff at the end
 
 
 def test_adding_a_plant_leaves_the_files_of_the_others_as_they_were() -> None:
@@ -325,3 +331,20 @@ def test_reprs_show_no_keys() -> None:
     item = pack_plant(entry("a", password="planted"))
     assert str(item.content) not in repr(item)
     assert "planted" not in repr(entry("a", password="planted"))
+
+
+def test_a_file_that_unpacks_to_more_than_any_plant_is_not_read() -> None:
+    files = packed("a")
+    bomb = gzip.compress(b'{"plant": [' + b"[]," * 10_000_000 + b"[]]}", mtime=0)
+    assert len(bomb) < MAX_BYTES
+    manifest = json.loads(files[MANIFEST])
+    manifest["files"]["plant-a.json.gz"] = sha256(bomb).hexdigest()
+    forged = {**files, MANIFEST: json.dumps(manifest).encode(), "plant-a.json.gz": bomb}
+    tracemalloc.start()
+    try:
+        assert packed_in(forged) == {}
+        with pytest.raises(NotHeldError):
+            credentials_in(forged, "a", plant_id=plant("a").spec.plant_id)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -145,7 +145,7 @@ def test_a_kubeconfig_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     missing = str(tmp_path / "nowhere")
     result = voke_plan(tmp_path, document("a", 1), arguments=("--live", "--kubeconfig", missing))
     assert result.exit_code == 1
-    assert result.stderr.startswith("kubeconfig")
+    assert result.stderr.startswith(f"kubeconfig {missing} cannot be used")
 
 
 def test_what_says_where_a_cluster_is_goes_with_live(tmp_path: Path) -> None:

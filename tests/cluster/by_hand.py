@@ -174,17 +174,18 @@ def _running() -> int | None:
 
 
 def _words() -> str:
-    places = (binaries.binaries(), binaries.helm_binaries(), Path(sys.executable).parent)
-    path = os.pathsep.join(map(str, places))
+    path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.helm_binaries()))
+    plugins = Path(sys.prefix) / "bin"
     return f"""\
 A cluster runs on this computer, with the chart and three Plants. To use it:
 
     export KUBECONFIG={_KUBECONFIG}
-    export PATH={path}:$PATH
+    export PATH={path}:$PATH:{plugins}
 
     kubectl get plants
+    kubectl voke status                         # and what to do first
+    kubectl voke probe brno-roof                # every register, raw and as a value
     kubectl describe plant brno-roof
-    kubectl voke status
     kubectl explain plant.spec.devices
     kubectl logs voke-gw-default-0-0
     kubectl delete pod voke-gw-default-0-0      # and see the Plants come back

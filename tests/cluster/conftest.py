@@ -1,4 +1,4 @@
-"""A real Kubernetes API for the tests of this folder, one for all of them, and a namespace for each."""
+"""A real Kubernetes API for the tests of this folder, one for all of a worker's, and a namespace for each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ import pytest
 
 from tests.cluster.control_plane import ControlPlane
 
-CRDS = Path(__file__).parents[2] / "crds"
+HERE = Path(__file__).parent
+CRDS = HERE.parents[1] / "crds"
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays with one worker, and so do all tests on the node, of which there is one."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            group = "node" if item.path.is_relative_to(HERE / "node") else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,9 @@ print(json.dumps({
     "importable": [name for name in ("pip", "setuptools", "ensurepip") if importlib.util.find_spec(name)],
     "uncompiled": uncompiled(ours) + uncompiled(library)
                   + [path for path in started if path and path.endswith(".py") and not compiled(path)],
+    "raising": [path for top, below, names in os.walk("/") if not top.startswith(("/proc", "/sys"))
+                for path in (os.path.join(top, name) for name in names)
+                if os.path.isfile(path) and not os.path.islink(path) and os.stat(path).st_mode & 0o6000],
     "roots": len(ssl.create_default_context().get_ca_certs()),
     "writable": [place for place in ("/", "/opt/voke", "/var/lib/voke", "/tmp", "/usr/local", str(ours))
                  if os.access(place, os.W_OK)],
@@ -176,6 +179,11 @@ def test_it_runs_as_nobody_in_particular_and_may_write_nowhere(
 ) -> None:
     assert facts[half]["ids"] == [65532, 65532]
     assert facts[half]["writable"] == []
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_no_program_makes_somebody_else_of_a_user(half: Half, facts: dict[Half, dict[str, Any]]) -> None:
+    assert facts[half]["raising"] == []
 
 
 @pytest.mark.parametrize("half", HALVES)

@@ -71,3 +71,18 @@ async def test_what_is_no_name_does_not_resolve() -> None:
     for host in ("a" * 70 + ".example", "no.such.host.invalid"):
         with pytest.raises(socket.gaierror):
             await resolve(host)
+
+
+async def test_a_name_that_no_thread_is_left_for_is_asked_for_when_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(socket.gaierror, match="too many other names"):
+            await resolve("localhost")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert await resolve("localhost")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import ipaddress
 from dataclasses import dataclass
+from math import gcd
+from random import Random
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -92,6 +95,59 @@ class Authority:
             .not_valid_before(now + valid[0])
             .not_valid_after(now + valid[1])
         )
+
+
+def odd_certificates(common_name: str) -> dict[str, tuple[bytes, bytes]]:
+    """Certificates that are well-formed DER and still make no sense, by what is odd, each with its key: PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+
+    def made(*extensions: tuple[str, bytes]) -> bytes:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+        builder = (
+            builder.public_key(key.public_key()).not_valid_before(now - DAY).not_valid_after(now + 90 * DAY)
+        )
+        for oid, content in extensions:
+            odd = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), content)
+            builder = builder.add_extension(odd, critical=False)
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+    usage = bytes.fromhex("300a06082b06010505070302")
+    twice = made(("2.5.29.37", usage), ("2.5.29.38", usage))
+    found = {
+        "a version that does not exist": made().replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),
+        "an extension twice": twice.replace(b"\x06\x03\x55\x1d\x26", b"\x06\x03\x55\x1d\x25"),
+        "a name of a kind that nobody uses": made(("2.5.29.17", bytes.fromhex("3003a30100"))),
+        "an extension that is not DER": made(("2.5.29.37", b"rubbish")),
+    }
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {odd: (_pem(der), private) for odd, der in found.items()}
+
+
+def large_rsa_key(bits: int) -> bytes:
+    """An RSA key of any size, at once: its numbers belong together, though its primes are none. PEM."""
+    random, e = Random(bits), 65537
+    while True:
+        p, q = (random.getrandbits(bits // 2) | 3 << (bits // 2 - 2) | 1 for _ in range(2))
+        if gcd(p, q) == gcd(e, (p - 1) * (q - 1)) == 1:
+            break
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p=p,
+        q=q,
+        d=d,
+        dmp1=d % (p - 1),
+        dmq1=d % (q - 1),
+        iqmp=pow(q, -1, p),
+        public_numbers=rsa.RSAPublicNumbers(e, p * q),
+    )
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+def _pem(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -69,7 +69,7 @@ async def probed(fleet: Fleet) -> AsyncIterator[Probed]:
         random=Random(1),
         nonce=new_nonce,
     )
-    server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer})
+    server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer}, by_address=True)
     port = await server.start("127.0.0.1", 0)
     gateway.start()
     one = Probed(gateway, fleet, f"http://127.0.0.1:{port}")

@@ -21,6 +21,7 @@ from voke_cli.kubectl.options import (
     agreed,
     cluster,
 )
+from voke_cli.terminal import printable
 
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_cli.kubectl.edge import Kubectl
@@ -127,8 +128,12 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     ids = confirmation(view.in_use)
     kubectl.annotate(view.namespace, view.name, {REGISTERED_ANNOTATION: ids})
     if not as_json:
-        typer.echo(f"confirmed: Voke knows {ids}")
+        typer.echo(printable(f"confirmed: Voke knows {ids}"))
     after = _until(kubectl, view, lambda found: found.condition("Registered").status == "True")
+    if not as_json and after.condition("Registered").status != "True":
+        typer.echo(
+            f"the operator has not taken that up within {SEEN_WITHIN:.0f} s; it does as soon as it runs. Till then:"
+        )
     _show_condition(after, as_json=as_json)
 
 
@@ -168,7 +173,7 @@ def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: boo
             f"CredentialsReady: {after.condition('CredentialsReady').message or 'says nothing'}"
         )
     if not as_json:
-        typer.echo(f"{kind} key {new} takes the place of {old}")
+        typer.echo(printable(f"{kind} key {new} takes the place of {old}"))
     _show_condition(after, as_json=as_json)
 
 
@@ -243,6 +248,5 @@ def _show_condition(view: PlantView, *, as_json: bool) -> None:
         said = {"type": found.type, "status": found.status, "reason": found.reason, "message": found.message}
         typer.echo(json.dumps({"name": view.name, "keyIds": keys, "condition": said}))
         return
-    typer.echo(
-        f"Registered is {found.status} ({found.reason or 'not seen'}){': ' if found.message else ''}{found.message}"
-    )
+    why = f"({found.reason or 'not seen'}){': ' if found.message else ''}{found.message}"
+    typer.echo(printable(f"Registered is {found.status} {why}"))

@@ -11,10 +11,17 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
-from voke_api.resources.common import GROUP
-from voke_cli.kubectl.rights import ASK_POD, GET_PLANT, GET_SECRET, LIST_PLANTS, PATCH_PLANT, Right
+from voke_api.resources.common import GROUP, SUBDOMAIN
+from voke_cli.kubectl.rights import (
+    ASK_POD,
+    GET_PLANT,
+    GET_POD,
+    GET_SECRET,
+    LIST_PLANTS,
+    PATCH_PLANT,
+    Right,
+)
 
 Json = dict[str, Any]
 PLANTS: Final = f"plants.{GROUP}"
@@ -79,14 +86,18 @@ class Kubectl:
             NotThereError: there is none of that name; the message says where it was looked for.
         """
         try:
-            return self.get(PLANTS, name, *self._where(None), needs=GET_PLANT)
+            return self.get(PLANTS, named(name), *self._where(None), needs=GET_PLANT)
         except NotThereError:
             place = "this namespace" if self.namespace is None else f"namespace {self.namespace}"
             raise NotThereError(f"there is no Plant {name} in {place} (kubectl voke status -A)") from None
 
     def secret(self, namespace: str, name: str) -> Json:
         """A Secret. Holds what is secret."""
-        return self.get("secrets", name, *self._where(namespace), needs=GET_SECRET)
+        return self.get("secrets", named(name), *self._where(namespace), needs=GET_SECRET)
+
+    def pod(self, namespace: str, name: str) -> Json:
+        """A pod."""
+        return self.get("pods", named(name), *self._where(namespace), needs=GET_POD)
 
     def get(self, *arguments: str, needs: Right) -> Json:
         """What ``kubectl get … -o json`` prints."""
@@ -95,14 +106,14 @@ class Kubectl:
 
     def ask_pod(self, namespace: str, pod: str, port: int, path: str) -> Json:
         """What a pod answers to a GET, passed on by the API server."""
-        place = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy{path}"
+        place = f"/api/v1/namespaces/{named(namespace)}/pods/{named(pod)}:{port}/proxy{path}"
         return _parsed(self.run("get", "--raw", place, f"--request-timeout={ANSWER_WITHIN}s", needs=ASK_POD))
 
     def annotate(self, namespace: str, plant: str, annotations: Mapping[str, str | None]) -> Json:
         """Set annotations of a Plant, or take them away (None); the Plant as it is then."""
         patch = {"metadata": {"annotations": dict(annotations)}}
         said = self.run(
-            *("patch", PLANTS, plant, *self._where(namespace), "--type=merge"),
+            *("patch", PLANTS, named(plant), *self._where(namespace), "--type=merge"),
             *("--patch-file=/dev/stdin", f"--request-timeout={ANSWER_WITHIN}s", "-o", "json"),
             needs=PATCH_PLANT,
             given=json.dumps(patch),
@@ -135,6 +146,17 @@ class Kubectl:
     def _where(self, namespace: str | None) -> tuple[str, ...]:
         namespace = namespace or self.namespace
         return () if namespace is None else ("-n", namespace)
+
+
+def named(name: str) -> str:
+    """A name that may stand among arguments and in paths. Some are from a status, which others may have written.
+
+    Raises:
+        KubectlError: no object can be called that; kubectl would take it for a flag, or for a path.
+    """
+    if not re.fullmatch(SUBDOMAIN, name):
+        raise KubectlError(f"nothing can be called {name!r}: a name has small letters, digits, - and . only")
+    return name
 
 
 def refusal(said: str, needs: Right) -> KubectlError:

@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from voke_api.probe import PATH, PORT, PlantProbe
 from voke_api.status import GatewayStatus
 from voke_cli.kubectl.edge import Kubectl, KubectlError, NotThereError, refusal
-from voke_cli.kubectl.rights import FORWARD, GET_POD
+from voke_cli.kubectl.rights import FORWARD
 from voke_operator.plan.objects import HTTP_PORT
 
 Place = tuple[str, str]
@@ -114,7 +114,7 @@ def forwarded(kubectl: Kubectl, place: Place) -> Iterator[str]:
 
 def _see_that_it_runs(kubectl: Kubectl, namespace: str, pod: str) -> None:
     try:
-        found = kubectl.get("pods", pod, "-n", namespace, needs=GET_POD)
+        found = kubectl.pod(namespace, pod)
     except NotThereError:
         raise NotThereError(
             f"there is no pod {pod} in namespace {namespace}: the gateway is being made, or was deleted"

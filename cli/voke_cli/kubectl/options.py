@@ -38,6 +38,6 @@ def cluster(*, namespace: str | None, context: str | None, kubeconfig: str | Non
 
 def agreed(question: str, *, yes: bool) -> None:
     """Ends the command with status 1 unless the person agrees, or said so beforehand."""
-    if not yes and not typer.confirm(question):
+    if not yes and not typer.confirm(printable(question)):
         typer.echo("nothing was done", err=True)
         raise typer.Exit(1)

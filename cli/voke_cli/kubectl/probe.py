@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voke_cli.kubectl.options import AsJson, Context, Kubeconfig, Namespace, Plant, cluster
+from voke_cli.terminal import printable
 
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_cli.documents import Documents
@@ -73,7 +74,7 @@ def probe(
     ready = view.condition("GatewayReady")
     if ready.status != "True" or ready.observed_generation != view.generation:
         typer.echo(
-            f"\nThe gateway may run an older version of {plant} ({ready.reason}): a point that was changed is then read "
+            f"\nThe gateway may run an older version of {plant} ({printable(ready.reason)}): a point that was changed is then read "
             "where it was before.",
             err=True,
         )

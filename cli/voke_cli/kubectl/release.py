@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from voke_cli.kubectl.options import Context, Kubeconfig, Namespace, Plant, Yes, agreed, cluster
+from voke_cli.terminal import printable
 
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_cli.kubectl.edge import Kubectl
@@ -66,15 +67,17 @@ def release(
             raise KubectlError(f"no gateway holds {plant}: there is nothing to release it from")
         alive = [sign for each in gateways for sign in signs_of_life(kubectl, by_proxy(kubectl), view, each)]
         for sign in alive:
-            typer.echo(sign, err=True)
+            typer.echo(printable(sign), err=True)
         if alive and not force:
             raise KubectlError("not released: it does not look dead. If you know that it is, add --force")
-        typer.echo(f"{', '.join(gateways)} is to count as dead for {view.namespace}/{plant}.\n{_RISK}")
+        typer.echo(
+            f"{printable(', '.join(gateways))} is to count as dead for {view.namespace}/{plant}.\n{_RISK}"
+        )
         agreed("Is it dead?", yes=yes)
         # What was said of others before still holds.
         dead = dict.fromkeys([*parse_words(view.annotation(names.RELEASE_ANNOTATION)), *gateways])
         kubectl.annotate(view.namespace, plant, {names.RELEASE_ANNOTATION: ",".join(dead)})
-        typer.echo(_outcome(kubectl, view, gateways))
+        typer.echo(printable(_outcome(kubectl, view, gateways)))
 
 
 def held_by(view: PlantView) -> tuple[str, ...]:
@@ -95,13 +98,12 @@ def signs_of_life(kubectl: Kubectl, ask: AskStatus, view: PlantView, gateway: st
     """
     from voke_cli.kubectl.edge import KubectlError, NotAllowedError, NotThereError
     from voke_cli.kubectl.gateways import pod_of
-    from voke_cli.kubectl.rights import GET_POD
 
     namespace, _, name = gateway.rpartition("/")
     place: Place = (namespace or view.namespace, name)
     found = []
     try:
-        pod = kubectl.get("pods", pod_of(name), "-n", place[0], needs=GET_POD)
+        pod = kubectl.pod(place[0], pod_of(name))
     except NotThereError:
         return []
     status, node = pod.get("status", {}), pod.get("spec", {}).get("nodeName", "no node")

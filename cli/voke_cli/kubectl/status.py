@@ -117,7 +117,7 @@ def _overview(found: Sequence[Row], now: float) -> Iterator[RenderableType]:
             row.reason,
             row.devices or "–",
             age(row.last_read_at, now),
-            row.session,
+            row.session if row.plant.gateway else "–",
             row.plant.gateway or "–",
             style="" if row.well else "yellow" if row.ready == "True" else _STYLES.get(row.ready, "yellow"),
         )
@@ -167,7 +167,10 @@ def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableTyp
     state = "up" if session.connected else session.reason or "down"
     said = f": {session.message}" if session.message else ""
     yield _text(f"  session {state} for {age(session.since, now)}{said}")
-    yield _text(f"  last message delivered: {age(live.last_delivered_at, now)} ago")
+    delivered = live.last_delivered_at
+    yield _text(
+        f"  last message delivered: {'none yet' if delivered is None else f'{age(delivered, now)} ago'}"
+    )
     if outbox.messages:
         yield _text(f"  {outbox.messages} messages wait, the oldest for {age(outbox.oldest_at, now)}")
     if outbox.dropped or outbox.quarantined:

@@ -22,6 +22,12 @@ MANIFEST: Final = "bundle.json"
 PROFILES: Final = "profiles.json.gz"
 AUTHORITIES: Final = "authorities.json.gz"
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
+"""Bytes of one file for a gateway, whose profiles are in one."""
+MAX_HELD: Final = 8 * 1024 * 1024
+"""Bytes of one plant's file for whoever keeps the bundles of many: an API server takes a Plant of 1.5 MiB. Who may write
+Secrets may forge a bundle, and parsed it may take twenty times as much memory."""
+_GZIP_OS: Final = 9
+"""Where gzip notes the operating system (RFC 1952, 2.3)."""
 _TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
 
 
@@ -35,8 +41,9 @@ def plant_file(plant: str) -> str:
 
 
 def zipped(document: object) -> bytes:
-    """A document as the content of a file."""
-    return gzip.compress(as_json(document), mtime=0)
+    """A document as the content of a file; the same bytes by every version of Python."""
+    content = gzip.compress(as_json(document), mtime=0)
+    return content[:_GZIP_OS] + b"\xff" + content[_GZIP_OS + 1 :]  # versions differ in it; 0xff: unknown
 
 
 def as_json(document: object) -> bytes:
@@ -86,7 +93,11 @@ def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list
 class Reader:
     """Reads each compressed file of a bundle, and the authorities only once."""
 
-    def __init__(self, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], manifest: Mapping[str, Any], *, most: int = _MAX_UNPACKED
+    ) -> None:
+        """``most``: bytes of one file that are unpacked."""
+        self._most = most
         self._files = files
         self._digests = manifest["files"]
         self._authorities: Mapping[str, Any] | None = None
@@ -100,11 +111,11 @@ class Reader:
         content = self.content(name)
         unzip = zlib.decompressobj(wbits=31)
         try:
-            text = unzip.decompress(content, _MAX_UNPACKED)
+            text = unzip.decompress(content, self._most)
         except zlib.error:
             raise ValueError(f"{name} is not gzip") from None
         if not unzip.eof:
-            raise ValueError(f"{name} is cut off, or larger than {_MAX_UNPACKED} bytes")
+            raise ValueError(f"{name} is cut off, or larger than {self._most} bytes")
         document = json.loads(text)
         if not isinstance(document, dict):
             raise TypeError(f"{name} does not hold an object")

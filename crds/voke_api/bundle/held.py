@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from voke_api.bundle.form import (
     MANIFEST,
+    MAX_HELD,
     Reader,
     plant_file,
     read_credentials,
@@ -85,7 +86,7 @@ def packed_in(files: Mapping[str, bytes], only: Collection[str] | None = None) -
         BundleUnreadableError: as :func:`contents`.
     """
     manifest, _, names = read_manifest(files)
-    held, read = contents(files).plants, Reader(files, manifest)
+    held, read = contents(files).plants, Reader(files, manifest, most=MAX_HELD)
     found = {}
     for name in names:
         if only is None or name in only:
@@ -120,7 +121,7 @@ def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> P
     manifest, _, names = read_manifest(files)
     if name not in names:
         raise NotHeldError(f"{MANIFEST} does not list {name}")
-    read = Reader(files, manifest)
+    read = Reader(files, manifest, most=MAX_HELD)
     try:
         document = read(plant_file(name))
         found, credentials = document["plant"]["spec"]["plantId"], document["credentials"]

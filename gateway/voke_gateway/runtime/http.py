@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ MAX_CLIENTS: Final = 64
 MAX_PORT: Final = 65_535
 IDLE_LIMIT: Final = 10.0
 """Seconds that a client may take for a request, for taking the response, or be silent between two."""
+
+_HOST: Final = re.compile(r"(\[[^]]*]|[^][:]*)(?::\d*)?")
+"""A header Host: a name or an address, with or without a port."""
 
 log = structlog.get_logger()
 
@@ -80,8 +84,15 @@ def parse_loopback(text: str) -> tuple[str, int]:
 class HttpServer:
     """Serves ``routes`` and ``questions`` until closed."""
 
-    def __init__(self, routes: Routes, questions: Questions | None = None) -> None:
+    def __init__(
+        self, routes: Routes, questions: Questions | None = None, *, by_address: bool = False
+    ) -> None:
+        """``by_address``: only requests to an address or to localhost are answered, none to a name.
+
+        A web page whose own name leads to a loopback address (DNS rebinding) could have a browser ask otherwise.
+        """
         self._routes = routes
+        self._by_address = by_address
         self._questions = questions or {}
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], None] = {}
@@ -162,6 +173,8 @@ class HttpServer:
     async def _answer(self, request: h11.Request) -> Response:
         if request.method not in (b"GET", b"HEAD"):
             return Response(b"only GET is served here\n", status=405)
+        if self._by_address and not _is_address(request):
+            return Response(b"ask by address, such as http://127.0.0.1:PORT\n", status=421)
         path, _, asked = request.target.decode("ascii", "replace").partition("?")
         try:
             if path in self._routes:
@@ -173,6 +186,18 @@ class HttpServer:
             return Response(b"internal error, see the log\n", status=500)
         known = " ".join(sorted([*self._routes, *self._questions]))
         return Response(f"not found; there is: {known}\n".encode(), status=404)
+
+
+def _is_address(request: h11.Request) -> bool:
+    """Whether a request is to an address, as its header Host says; a client without one is no browser."""
+    given = next((value.decode("latin-1") for name, value in request.headers if name == b"host"), "localhost")
+    found = _HOST.fullmatch(given)
+    host = "" if found is None else found[1].strip("[]").lower()
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
 
 
 def _sent(connection: h11.Connection, request: h11.Request, response: Response) -> bytes:

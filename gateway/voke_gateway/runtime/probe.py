@@ -52,24 +52,24 @@ class Probes:
         names = query.get("plant", [])
         if len(names) != 1:
             return _refused(400, "name one plant: /probe?plant=NAME")
-        name, wanted = names[0], query.get("device", [])
+        name, wanted = names[0], frozenset(query.get("device", ()))
         runner = self._runner(name)
         if runner is None:
             return _refused(404, f"plant {name} does not run on this gateway")
         if runner.plant.suspend:
             return _refused(409, f"plant {name} is suspended: none of its PLCs is connected")
         known = [device.external_id for device in runner.plant.devices]
-        if unknown := sorted(set(wanted) - set(known)):
+        if unknown := sorted(wanted.difference(known)):
             return _refused(404, f"plant {name} has no device {listed(unknown)}; it has {listed(known)}")
         if name in self._running:
             return _refused(409, f"plant {name} is being probed; try again in a moment")
         self._running.add(name)
         try:
-            return await self._probe(runner, wanted or known)
+            return await self._probe(runner, wanted or frozenset(known))
         finally:
             asyncio.get_running_loop().call_later(REST, self._running.discard, name)
 
-    async def _probe(self, runner: PlantRunner, wanted: Collection[str]) -> Response:
+    async def _probe(self, runner: PlantRunner, wanted: frozenset[str]) -> Response:
         log.info("plant is probed", plant=runner.plant.name, devices=len(wanted))
         found: dict[str, DeviceProbe] = {}
         until = asyncio.get_running_loop().time() + WITHIN

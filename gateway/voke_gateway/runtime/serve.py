@@ -121,7 +121,7 @@ async def _serve_local(address: tuple[str, int] | None, gateway: Gateway) -> Htt
     """What is on no address of the pod. Nothing depends on it, so the gateway runs without if need be."""
     if address is None:
         return None
-    server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer})
+    server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer}, by_address=True)
     try:
         port = await server.start(*address, option="--local")
     except AddressInUseError as error:

@@ -19,6 +19,7 @@ MAX_LIFETIME = 86_400.0
 """Seconds; Voke takes no longer-lived token (protocol §3)."""
 
 _MIN_BITS = 2048
+_MAX_BITS = 4096
 _RENEW_BETWEEN = (0.7, 0.9)
 
 
@@ -86,5 +87,10 @@ def signing_key(pem: bytes) -> RSAPrivateKey:
     if key.key_size < _MIN_BITS:
         raise CredentialsError(
             f"the token key (jwt-private.pem) has {key.key_size} bits; RS256 needs at least {_MIN_BITS}"
+        )
+    if key.key_size > _MAX_BITS:
+        raise CredentialsError(
+            f"the token key (jwt-private.pem) has {key.key_size} bits; {_MAX_BITS} are the most, for signing with more "
+            "holds up all plants"
         )
     return key

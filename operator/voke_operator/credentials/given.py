@@ -11,17 +11,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.common import listed
 from voke_api.resources.observed import CredentialInUse
 from voke_operator.credentials.decisions import Name
 from voke_operator.credentials.ids import certificate_id, jwt_id, rfc3339
-from voke_operator.credentials.material import load_private_key
+from voke_operator.credentials.material import MALFORMED, MAX_PEM_BYTES, load_private_key
 from voke_operator.credentials.secret import Secret
 from voke_operator.names import ALLOW_LABEL
 
@@ -31,8 +34,18 @@ MIN_HMAC_CHARACTERS: Final = 32
 """Protocol §4."""
 MAX_HMAC_BYTES: Final = 4096
 """The protocol names no limit. Keys have tens of characters, and a bundle holds those of hundreds of plants."""
+MAX_LOGIN_BYTES: Final = 65_535
+"""Of user name, password and client id, each: MQTT has no more room (MQTT 5 §1.5.4)."""
+MAX_ROOTS_BYTES: Final = 512 * 1024
+"""Of the roots that a broker's certificate may lead to: those of a whole system are half of it."""
+_SHOWN: Final = 64
+"""Characters of a certificate's name that are shown: longer ones are not allowed (X.520)."""
 _SOON: Final = timedelta(days=30)
+_LOGIN_KEYS: Final = EllipticCurvePrivateKey | RSAPrivateKey | Ed25519PrivateKey | Ed448PrivateKey
+"""What TLS 1.3 can sign with."""
 _MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 4096
+"""A gateway signs at every login, and polls nothing meanwhile: 0.1 s with so many bits, seconds with 16,384, then minutes."""
 
 
 @dataclass(slots=True)
@@ -102,7 +115,7 @@ def _in_use(name: CredentialName, values: Mapping[str, Any], secret: str) -> Cre
             key = load_private_key(values["jwt_private_key"])
             assert isinstance(key, RSAPrivateKey)
             key_id = jwt_id(key.public_key())
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         pass
     return CredentialInUse(name=name, source="Secret", key_id=key_id, not_after=not_after)
 
@@ -141,7 +154,7 @@ class _Reader:
             if secret is not None:
                 try:
                     readers[name](secret)
-                except (ValueError, UnsupportedAlgorithm):
+                except MALFORMED:
                     self._report(
                         secret, (), f"holds a certificate or key for {name} that cannot be understood"
                     )
@@ -179,14 +192,11 @@ class _Reader:
         return secret
 
     def _hmac(self, secret: Secret) -> None:
-        text = self._text(secret, "hmac.key")
+        text = self._text(secret, "hmac.key", most=MAX_HMAC_BYTES)
         if text is None:
             return
         if len(text) < MIN_HMAC_CHARACTERS:
             message = f"the HMAC key has {len(text)} characters; it needs at least {MIN_HMAC_CHARACTERS}"
-            self._report(secret, secret.place("hmac.key"), message)
-        elif (size := len(text.encode())) > MAX_HMAC_BYTES:
-            message = f"the HMAC key has {size} bytes; {MAX_HMAC_BYTES} are the most: is it another file?"
             self._report(secret, secret.place("hmac.key"), message)
         elif any(character.isspace() for character in text):
             message = "the HMAC key holds white space; is it one key, and whole?"
@@ -194,13 +204,24 @@ class _Reader:
         self._given.values["hmac_key"] = text.encode()
 
     def _password(self, secret: Secret) -> None:
-        username, password = self._text(secret, "username"), self._text(secret, "password")
-        client_id = self._text(secret, "clientId") if "clientId" in secret.data else username
+        username, password = self._login(secret, "username"), self._login(secret, "password")
+        client_id = self._login(secret, "clientId") if "clientId" in secret.data else username
         given = {"username": username, "password": password, "client_id": client_id}
         self._given.values |= {name: value for name, value in given.items() if value is not None}
 
+    def _login(self, secret: Secret, key: str) -> str | None:
+        """Text that MQTT can carry."""
+        text = self._text(secret, key, most=MAX_LOGIN_BYTES)
+        if text is not None and "\0" in text:
+            self._report(secret, secret.place(key), f"{key} holds a zero byte, which MQTT does not allow")
+            return None
+        return text
+
     def _mtls(self, secret: Secret) -> None:
         chain, key = self._certificates(secret, "tls.crt"), self._private_key(secret, "tls.key")
+        if key is not None and not isinstance(key, _LOGIN_KEYS):
+            self._report(secret, secret.place("tls.key"), "tls.key must be ECDSA, RSA, Ed25519 or Ed448")
+            return
         if not chain:
             return
         place = secret.place("tls.crt")
@@ -221,7 +242,7 @@ class _Reader:
     def _client_certificate(self, secret: Secret, place: Path, certificate: x509.Certificate) -> None:
         self._dates(secret, place, certificate, "tls.crt")
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        name = str(names[0].value) if names else "missing"
+        name = _shown(str(names[0].value)) if names else "missing"
         if name != self._plant.spec.plant_id:
             message = (
                 f"the common name of tls.crt must be the plant id {self._plant.spec.plant_id}, it is {name}"
@@ -250,22 +271,26 @@ class _Reader:
             self._given.values["jwt_private_key"] = secret.data["jwt-private.pem"]
 
     def _broker_ca(self, secret: Secret, key: str) -> None:
-        roots = self._certificates(secret, key)
+        roots = self._certificates(secret, key, most=MAX_ROOTS_BYTES)
         for root in roots:
             self._dates(secret, secret.place(key), root, key)
         if roots:
             self._given.values["broker_ca"] = secret.data[key]
 
-    def _bytes(self, secret: Secret, key: str) -> bytes | None:
+    def _bytes(self, secret: Secret, key: str, *, most: int) -> bytes | None:
         content = secret.data.get(key)
         if content is None:
-            there = ", ".join(sorted(secret.data)) or "nothing"
+            there = listed(sorted(secret.data)) if secret.data else "nothing"
             message = f"the Secret lacks the key {key}, which Plant {self._plant.metadata.name} needs; it has {there}"
             self._report(secret, ("stringData", key), message)
+        elif len(content) > most:
+            message = f"{key} has {len(content)} bytes; {most} are the most: is it another file?"
+            self._report(secret, secret.place(key), message)
+            return None
         return content
 
-    def _text(self, secret: Secret, key: str) -> str | None:
-        content = self._bytes(secret, key)
+    def _text(self, secret: Secret, key: str, *, most: int) -> str | None:
+        content = self._bytes(secret, key, most=most)
         if content is None:
             return None
         place = secret.place(key)
@@ -283,26 +308,31 @@ class _Reader:
             return None
         return stripped
 
-    def _certificates(self, secret: Secret, key: str) -> list[x509.Certificate]:
-        content = self._bytes(secret, key)
+    def _certificates(self, secret: Secret, key: str, *, most: int = MAX_PEM_BYTES) -> list[x509.Certificate]:
+        content = self._bytes(secret, key, most=most)
         if content is None:
             return []
         try:
             return x509.load_pem_x509_certificates(content)
-        except ValueError:
-            message = f"{key} is not a PEM certificate: it begins -----BEGIN CERTIFICATE-----"
+        except MALFORMED:
+            message = f"{key} is not a PEM certificate (it begins -----BEGIN CERTIFICATE-----), or damaged"
             self._report(secret, secret.place(key), message)
             return []
 
     def _private_key(self, secret: Secret, key: str) -> Any:
-        content = self._bytes(secret, key)
+        content = self._bytes(secret, key, most=MAX_PEM_BYTES)
         if content is None:
             return None
         try:
-            return load_private_key(content)
+            loaded = load_private_key(content)
+            if not isinstance(loaded, RSAPrivateKey) or loaded.key_size <= MAX_RSA_BITS:
+                return loaded
+            message = (
+                f"{key} has {loaded.key_size} bits; {MAX_RSA_BITS} are the most, for more hold up a gateway"
+            )
         except TypeError:
             message = f"{key} is encrypted; a gateway has no password for it"
-        except (ValueError, UnsupportedAlgorithm):
+        except MALFORMED:
             message = f"{key} is not a PEM private key (it begins -----BEGIN … PRIVATE KEY-----), or damaged"
         self._report(secret, secret.place(key), message)
         return None
@@ -330,3 +360,9 @@ def _public(holder: Any) -> bytes:
     """Of a private key or a certificate."""
     encoded: bytes = holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return encoded
+
+
+def _shown(name: str) -> str:
+    """A name that somebody else wrote, for a message: in one line, and cut where names end."""
+    line = "".join(each if each.isprintable() else "?" for each in name[:_SHOWN])
+    return line + (" …" if len(name) > _SHOWN else "")

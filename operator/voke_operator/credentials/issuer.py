@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
@@ -22,6 +21,7 @@ from voke_operator.credentials.ids import issuer_id
 from voke_operator.credentials.material import (
     ISSUER,
     ISSUER_KEY,
+    MALFORMED,
     REVOCATION_LIST,
     TLS_CERTIFICATE,
     TLS_KEY,
@@ -77,11 +77,12 @@ def read_issuer(secret: Secret, *, now: datetime, life: Life = USUAL) -> Issuer 
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
         key = load_private_key(key_pem)
+        flaw = next(_flaws(certificate, key, now, life), None)
     except TypeError:
         return _unusable(secret, f"{pair[1]} is encrypted; the operator has no password for it")
-    except (ValueError, UnsupportedAlgorithm):
+    except MALFORMED:
         return _unusable(secret, f"{pair[0]} or {pair[1]} is not PEM, or damaged")
-    if flaw := next(_flaws(certificate, key, now, life), None):
+    if flaw is not None:
         return _unusable(secret, flaw)
     return Issuer(
         id=issuer_id(certificate),
@@ -200,7 +201,7 @@ def _revokes_nothing(pem: bytes | None, issuer: Issuer) -> bool:
     assert isinstance(key, EllipticCurvePublicKey | RSAPublicKey)
     try:
         return x509.load_pem_x509_crl(pem).is_signature_valid(key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (*MALFORMED, TypeError):
         return False
 
 

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509.oid import NameOID
@@ -25,6 +25,7 @@ from voke_operator.credentials.material import (
     HMAC_KEY,
     ISSUER,
     JWT_PRIVATE,
+    MALFORMED,
     TLS_CERTIFICATE,
     TLS_KEY,
     Material,
@@ -65,7 +66,7 @@ def find(name: Name, sources: Sequence[Mapping[str, bytes]], plant_id: str) -> I
         files = dict(zip(PRIMARY[name], combination, strict=True))
         try:
             key = _READERS[name](files, plant_id, roots)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (*MALFORMED, TypeError):
             continue
         if key is not None:
             yield key
@@ -96,7 +97,7 @@ def _mtls(files: Material, plant_id: str, roots: Iterable[bytes]) -> Key | None:
 def _issued(leaf: x509.Certificate, root: bytes) -> bool:
     try:
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(root))
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (*MALFORMED, TypeError, InvalidSignature):
         return False
     return True
 

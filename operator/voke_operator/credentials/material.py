@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -35,6 +36,18 @@ REVOCATION_LIST: Final = "ca.crl"
 JWT_PRIVATE: Final = "jwt-private.pem"
 JWT_PUBLIC_PEM: Final = "jwt-public.pem"
 JWT_PUBLIC_DER: Final = "jwt-public.der"
+
+MAX_PEM_BYTES: Final = 64 * 1024
+"""Of a key, or of a certificate and those above it: thousands of bytes are usual. Numbers of a million digits would
+take seconds to be looked at."""
+MALFORMED: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What a certificate or key raises that is none, is damaged, or is of a kind that is not known here."""
 
 CA_LIFETIME: Final = timedelta(days=3650)
 _BACKDATE: Final = timedelta(minutes=5)
@@ -191,10 +204,12 @@ def load_private_key(pem: bytes) -> PrivateKeyTypes:
     damaged key is found anyway, because its numbers do not belong together.
 
     Raises:
-        ValueError: it is not PEM, or damaged.
+        ValueError: it is not PEM, damaged, or larger than any key.
         TypeError: it is encrypted.
         UnsupportedAlgorithm: it is of a kind that is not known here.
     """
+    if len(pem) > MAX_PEM_BYTES:
+        raise ValueError(f"a private key of {len(pem)} bytes; {MAX_PEM_BYTES} are the most")
     key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     if isinstance(key, rsa.RSAPrivateKey) and not _consistent(key):
         raise ValueError("the numbers of the RSA key do not belong together")

@@ -7,6 +7,7 @@ the HTTP connection pool are ``kubernetes.aio``'s. Its generated models are not 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from voke_operator.kube import errors
 from voke_operator.kube.request import WRITES, Request, Verb, failure
 from voke_operator.kube.resources import PODS, Resource
 from voke_operator.names import FIELD_MANAGER
+
+logging.getLogger("kubernetes.aio.config.kube_config").setLevel(logging.CRITICAL)  # it raises what it logs
 
 Object = dict[str, Any]
 """An object of the API, as JSON."""
@@ -111,9 +114,10 @@ async def from_kubeconfig(path: Path | None = None, *, context: str | None = Non
             persist_config=False,
         )
     except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        what = "kubeconfig" if path is None else f"kubeconfig {path}"
         why = str(error) if isinstance(error, (ConfigException, OSError)) else "it is not a valid kubeconfig"
-        raise ConfigError(f"{what} cannot be used: {why}") from None  # a parser's words may quote a key
+        raise ConfigError(
+            f"{_called(path)} cannot be used: {why}"
+        ) from None  # a parser's words may quote a key
     if not configuration.host.startswith("https://") or not configuration.verify_ssl:
         raise ConfigError(
             f"kubeconfig would talk to {configuration.host} without verifying it: give certificate-authority "
@@ -133,9 +137,13 @@ def kubeconfig_namespace(path: Path | None = None, *, context: str | None = None
         chosen = active if context is None else next(each for each in contexts if each["name"] == context)
         return str(chosen["context"].get("namespace") or "default")
     except StopIteration:
-        raise ConfigError(f"kubeconfig has no context {context}") from None
+        raise ConfigError(f"{_called(path)} has no context {context}") from None
     except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise ConfigError("kubeconfig cannot be used: it is missing, or not valid") from None
+        raise ConfigError(f"{_called(path)} cannot be used: it is missing, or not valid") from None
+
+
+def _called(path: Path | None) -> str:
+    return "kubeconfig" if path is None else f"kubeconfig {path}"
 
 
 def in_cluster() -> Configuration:

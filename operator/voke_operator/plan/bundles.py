@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Final
 
 from voke_api.bundle import (
     FORMATS,
@@ -28,6 +29,9 @@ from voke_api.resources import DeviceProfile
 from voke_api.resources.common import listed
 from voke_api.status import GatewayStatus
 from voke_operator.plan.placement import Seen, ShardId
+
+LONGEST_NOTE: Final = 300
+"""Characters of a note: whatever is wrong with one plant, it must not fill the bundle of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +144,8 @@ def shard_bundle(
             the one before is lost.
     """
     held = _held(before)
-    leaving, notes = tuple(leaving), dict(notes or {})
+    leaving = tuple(leaving)
+    notes = {name: note[:LONGEST_NOTE] for name, note in (notes or {}).items()}
     generation = 1 + max(applied, 0 if held is None else held.generation)
     wanted = {plant.name: plant for plant in plants}
     grown: list[PackedPlant] | None = None

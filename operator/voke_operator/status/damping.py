@@ -30,6 +30,8 @@ INTERVAL: Final = 10.0
 """Seconds between two writes to one object."""
 STARTING: Final = 3.0
 """Seconds that an object may take to start before that is worth a write."""
+_LONGEST: Final = 32_768
+"""Characters of a condition's message; the API takes no more."""
 REWORDING: Final = 60.0
 """Seconds since the last write, for a change of words only."""
 
@@ -278,10 +280,14 @@ def _condition(type_: str, finding: Finding, old: Condition | None, at: float) -
         type=type_,
         status=finding.status,
         reason=finding.reason,
-        message=finding.message,
+        message=_cut(finding.message),
         last_transition_time=old.last_transition_time if old is not None and lasts else _rfc3339(at),
         observed_generation=max(old.observed_generation if old is not None else 0, finding.generation or 0),
     )
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _LONGEST else message[: _LONGEST - 1] + "…"
 
 
 def _rfc3339(at: float) -> str:

@@ -51,7 +51,7 @@ def _refused(report: PlantReport) -> str:
     named = "; ".join(f"{each.device}: {each.detail or each.kind}" for each in report.refused)
     more = report.refused_points - len(report.refused)
     rest = f"; and {more} more" if more else ""
-    return f"but points are refused: {named}{rest}. Correct the register map; voke probe shows each address"
+    return f"but points are refused: {named}{rest}. Correct the register map; kubectl voke probe shows each address"
 
 
 def _silent(plant: Plant | None, silent: Sequence[DeviceTrouble]) -> tuple[str, str]:
@@ -102,7 +102,7 @@ _ADVICE: Final = {
     "unreachable": "Check its power, its address and the firewall in between.",
     "timeout": "Check unitId, and the line behind the PLC.",
     "no-unit": "Check unitId, and the line behind that gateway.",
-    "refused": "Check table and address in the register map; voke probe tries each.",
+    "refused": "Check table and address in the register map; kubectl voke probe shows each address.",
     "malformed": "Check host and port: something else may be listening there.",
     "busy": "Poll it less often (spec.telemetry.interval, every), or wait until it is free.",
     "invalid": "Check the register map, and whether the device is in operation.",

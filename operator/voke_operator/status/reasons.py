@@ -319,7 +319,7 @@ class Reason(StrEnum):
         "PointsRefused",
         DEVICES_REACHABLE,
         "All devices are read, and some of their points are refused and left out.",
-        "Correct the register map: `voke probe` says which address is wrong.",
+        "Correct the register map: `kubectl voke probe` says which address is wrong.",
     )
     ISSUER_EXPIRES = (
         "IssuerExpires",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,53 @@ def test_words_are_completed(typed: list[str], completed: list[str]) -> None:
 )
 def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+@pytest.fixture
+def obedient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A kubectl that answers what is in ``answer`` and notes its arguments, a line each; the file of these."""
+    program, told = tmp_path / "kubectl", tmp_path / "arguments"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {told}\ncat {tmp_path}/answer\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    (tmp_path / "answer").write_text("{}")
+    return told
+
+
+@pytest.mark.parametrize(
+    "name", ["--kubeconfig=/tmp/x", "-oyaml", "../../secrets/keys", "a/b", "a?b", "A", "", "a\n"]
+)
+def test_what_cannot_be_a_name_never_gets_to_kubectl(obedient: Path, name: str) -> None:
+    kubectl = Kubectl()
+    asked: list[Callable[[], object]] = [
+        lambda: kubectl.plant(name),
+        lambda: kubectl.secret("solar", name),
+        lambda: kubectl.pod("solar", name),
+        lambda: kubectl.ask_pod("solar", name, 9100, "/status"),
+        lambda: kubectl.ask_pod(name, "voke-gw-default-0-0", 9100, "/status"),
+        lambda: kubectl.annotate("solar", name, {}),
+    ]
+    for ask in asked:
+        with pytest.raises(KubectlError, match="nothing can be called"):
+            ask()
+    assert not obedient.exists()
+
+
+@pytest.mark.parametrize("arguments", [["credentials", "site", "--registered"], ["release", "site", "--yes"]])
+def test_what_a_status_says_cannot_steer_a_terminal(obedient: Path, arguments: list[str]) -> None:
+    condition = {"status": "True", "reason": "\x1b[2J", "message": "\x1b]0;evil\x07"}
+    plant = {
+        "kind": "Plant",
+        "metadata": {"name": "site", "namespace": "solar"},
+        "spec": {"plantId": "x"},
+        "status": {
+            "gateway": "voke-gw-default-0",
+            "credentials": [{"name": "hmac", "source": "Generated", "keyId": "\x1b[31m"}],
+            "conditions": [{"type": type_, **condition} for type_ in ("Registered", "GatewayReady")],
+        },
+    }
+    obedient.with_name("answer").write_text(json.dumps(plant))
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0, said.output
+    assert "\x1b" not in said.output
+    assert "\x07" not in said.output

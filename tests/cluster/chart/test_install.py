@@ -144,6 +144,34 @@ def test_the_operators_types_alone_are_not_enough(whole: Release) -> None:
     assert "a CA belongs into the operator's namespace voke-system, and south/ca is elsewhere" in said
 
 
+def test_there_is_no_way_round_the_policy(whole: Release) -> None:
+    """Whoever has stolen the operator's token: a name that the server makes up, a token's Secret, a label taken off."""
+    own_types = "the operator may write Secrets of its own types only"
+    nameless = json.loads(secret(""))
+    nameless["metadata"] = {"generateName": "planted-", "labels": dict(names.OWNED)}
+    assert own_types in denied(whole, "south", "create", "-f", "-", given=json.dumps(nameless))
+    token = json.loads(secret("token", type_="kubernetes.io/service-account-token", ours=True))
+    token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
+    assert own_types in denied(whole, "south", "create", "-f", "-", given=json.dumps(token))
+    mine = secret("mine", type_=names.PLANT_SECRET_TYPE, ours=True)
+    whole.plane.kubectl("create", "-n", "south", "-f", "-", given=mine)
+    disowned = secret("mine", type_=names.PLANT_SECRET_TYPE)
+    said = denied(whole, "south", "replace", "-f", "-", given=disowned)
+    assert "south/mine is without it" in said
+    another = secret("mine", type_=names.BUNDLE_SECRET_TYPE, ours=True)
+    kubeconfig = whole.kubeconfig()
+    done = whole.plane.kubectl(
+        "-n", "south", "replace", "-f", "-", given=another, kubeconfig=kubeconfig, check=False
+    )
+    assert "immutable" in done.stderr
+    for verb in ("patch", "deletecollection"):
+        done = whole.plane.kubectl(
+            "auth", "can-i", verb, "secrets", "-n", "south", kubeconfig=kubeconfig, check=False
+        )
+        assert done.stdout.strip() == "no", verb
+    whole.plane.kubectl("delete", "secret", "mine", "-n", "south")
+
+
 def test_the_operator_may_write_what_is_its_own_and_others_are_not_concerned(whole: Release) -> None:
     plane, kubeconfig = whole.plane, whole.kubeconfig()
     own = {names.PLANT_SECRET_TYPE: "south", names.BUNDLE_SECRET_TYPE: "south"}

@@ -57,9 +57,13 @@ async def voke(_inside: None, tmp_path: Path) -> AsyncIterator[LocalVoke]:
 
 @pytest.fixture
 async def here(_inside: None, release: RunningRelease, tmp_path: Path) -> AsyncIterator[Installation]:
-    """The operator, and a namespace for the test, which is deleted afterwards without waiting for it."""
+    """The operator, and a namespace for the test, which is deleted afterwards without waiting for it.
+
+    Kubernetes lets pods into it only if they meet the Pod Security Standard ``restricted``.
+    """
     plane, namespace = release.cluster.plane, f"test-{next(_numbers)}"
-    plane.kubectl("create", "namespace", namespace)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     async with beside(plane, tmp_path, own=OWN, namespace=namespace) as made:
         yield made
     plane.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")

@@ -151,3 +151,30 @@ async def test_junk_never_ends_the_server(junk: bytes) -> None:
     writer.close()
     assert await ask(port, "GET", "/healthz") == (200, b"ok\n")
     await server.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9101", 200),
+        ("localhost:51234", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:9101", 200),
+        ("192.0.2.7", 200),
+        ("evil.example", 421),
+        ("evil.example:9101", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("[::1].evil.example", 421),
+        ("", 421),
+    ],
+)
+async def test_what_is_for_addresses_is_asked_by_no_name(host: str, status: int) -> None:
+    server = HttpServer(ROUTES, by_address=True)
+    port = await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await server.close()
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())

@@ -11,6 +11,7 @@ from tests.support.loops import until
 from tests.support.probing import Probed, probed
 from voke_api.probe import DeviceProbe
 from voke_gateway.runtime import probe as probe_module
+from voke_gateway.runtime.http import MAX_CLIENTS
 from voke_sim.plc.bank import Bank, Bits, Registers
 from voke_sim.plc.faults import RefusedBlock, Silent, Slow
 from voke_sim.plc.server import ModbusServer, Unit
@@ -203,3 +204,31 @@ async def test_a_suspended_plant_is_not_connected_for_a_probe() -> None:
         await one.apply()
         assert (await one.ask("plant=site"))[0] == 409
         await until(lambda: not plc.stats.connections_open)
+
+
+async def until_read_again(one: Probed) -> None:
+    def read_at() -> float:
+        return one.gateway.status().plants[0].devices[0].last_read_at or 0.0
+
+    before = read_at()
+    await until(lambda: read_at() > before)
+
+
+async def test_a_probe_that_is_cut_off_costs_no_poll() -> None:
+    async with ModbusServer({1: unit()}) as plc:
+        plc.faults.add(Slow(0.2))
+        async with probed(fleet_at(plc, interval="3s")) as one:
+            await until_read_again(one)  # so that the next request is not a poll's
+            before = plc.stats.requests
+            asking = asyncio.create_task(one.ask("plant=site"))
+            await until(lambda: plc.stats.requests > before)
+            port = int(one.url.rpartition(":")[2])
+            others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CLIENTS)]
+            with pytest.raises(OSError, match=r"."):
+                await asking
+            await until_read_again(one)
+            device = one.gateway.status().plants[0].devices[0]
+            assert (device.fault, device.in_back_off) == (None, False)
+            assert plc.stats.connections == 1
+            for _, writer in others:
+                writer.close()

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.pki import large_rsa_key
 from tests.support.uplinks import make_credentials, make_plant
 from voke_gateway.runtime.status import credential_status
 from voke_gateway.uplink.session import CredentialsError
@@ -91,12 +92,13 @@ def test_a_key_is_read_once_for_all_tokens_and_for_the_status() -> None:
         (b"", "is not a readable PEM"),
         (pem(ec.generate_private_key(ec.SECP256R1())), "is not an RSA key"),
         (pem(rsa.generate_private_key(65537, 1024)), "has 1024 bits"),
+        (large_rsa_key(16_384), "has 16384 bits; 4096 are the most"),
         (
             KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")),
             "is encrypted",
         ),
     ],
-    ids=["junk", "empty", "ec", "short", "encrypted"],
+    ids=["junk", "empty", "ec", "short", "long", "encrypted"],
 )
 def test_keys_that_cannot_sign(key: bytes, problem: str) -> None:
     with pytest.raises(CredentialsError, match=problem) as error:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -14,12 +14,19 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.support.pki import DAY, Authority
+from tests.support.pki import DAY, Authority, large_rsa_key, odd_certificates
 from tests.support.plants import PLANT_ID, battery_document
 from voke_api.problems import Severity
 from voke_api.resources import GatewayPool, Plant
 from voke_cli.secret import read_secret
-from voke_operator.credentials.given import MAX_HMAC_BYTES, Given, credentials_from_secrets, to_generate
+from voke_operator.credentials.given import (
+    MAX_HMAC_BYTES,
+    MAX_LOGIN_BYTES,
+    Given,
+    credentials_from_secrets,
+    to_generate,
+)
+from voke_operator.credentials.material import MAX_PEM_BYTES
 from voke_operator.credentials.secret import Secret
 
 HMAC = b"0123456789abcdef0123456789abcdef"
@@ -170,7 +177,7 @@ def test_a_key_as_long_as_a_file_is_refused() -> None:
     longest = b"x" * MAX_HMAC_BYTES
     assert said(read("PASSWORD", secret(LOGIN | {"hmac.key": longest}))) == []
     given = read("PASSWORD", secret(LOGIN | {"hmac.key": longest[2:] + "é".encode() + b"x"}))
-    assert said(given) == ["the HMAC key has 4097 bytes; 4096 are the most: is it another file?"]
+    assert said(given) == ["hmac.key has 4097 bytes; 4096 are the most: is it another file?"]
 
 
 def test_a_secret_that_is_not_there_is_as_bad_as_the_caller_says() -> None:
@@ -228,3 +235,72 @@ def test_a_damaged_jwt_key_is_refused() -> None:
     (message,) = said(given)
     assert "jwt-private.pem is not a PEM private key" in message
     assert "jwt_private_key" not in given.values
+
+
+ODD = odd_certificates(PLANT_ID)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_certificate_that_nobody_understands_is_refused_in_a_sentence(odd: str) -> None:
+    certificate, key = ODD[odd]
+    (message,) = said(mtls(certificate, key))
+    assert "damaged" in message or "cannot be understood" in message
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_root_that_nobody_understands_does_not_raise(odd: str) -> None:
+    certificate, _ = ODD[odd]
+    ca = {"ca": {"secretRef": {"name": "root", "key": "ca.crt"}}}
+    pool = GatewayPool.model_validate({"metadata": {"name": "default"}, "spec": {"voke": ca}})
+    for problem in read(
+        "PASSWORD", secret(LOGIN), secret({"ca.crt": certificate}, name="root"), pool=pool
+    ).problems:
+        assert "damaged" in problem.message
+
+
+def test_a_certificate_s_name_cannot_steer_a_terminal() -> None:
+    leaf = ROOT.issue("\x1b[2J\nevil", valid=(-DAY, 90 * DAY))
+    (message,) = said(mtls(leaf.certificate, leaf.key))
+    assert message.endswith("it is ?[2J?evil")
+
+
+@pytest.mark.parametrize("file", ["tls.crt", "tls.key"])
+def test_a_file_that_is_larger_than_any_key_is_not_looked_at(file: str) -> None:
+    leaf = ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY))
+    data = {"hmac.key": HMAC, "tls.crt": leaf.certificate, "tls.key": leaf.key}
+    given = read("MTLS", secret({**data, file: data[file].ljust(MAX_PEM_BYTES + 1)}))
+    assert said(given) == [f"{file} has 65537 bytes; 65536 are the most: is it another file?"]
+
+
+def test_what_mqtt_cannot_carry_is_refused() -> None:
+    assert said(read("PASSWORD", secret(LOGIN | {"password": b"p" * MAX_LOGIN_BYTES}))) == []
+    given = read("PASSWORD", secret(LOGIN | {"password": b"p" * (MAX_LOGIN_BYTES + 1), "username": b"a\0b"}))
+    assert said(given) == [
+        "username holds a zero byte, which MQTT does not allow",
+        "password has 65536 bytes; 65535 are the most: is it another file?",
+    ]
+    assert given.values.keys() == {"hmac_key"}
+
+
+def test_of_many_keys_in_a_secret_a_few_are_listed() -> None:
+    many = secret({"hmac.key": HMAC, **{f"k{number:04}": b"" for number in range(4000)}})
+    message = said(read("PASSWORD", many))[0]
+    assert message.endswith("k0008 …")
+
+
+@pytest.mark.parametrize("bits", [4098, 16_384, 65_536])
+def test_a_key_that_takes_seconds_to_sign_with_is_refused(bits: int) -> None:
+    large = large_rsa_key(bits)
+    told = f"has {bits} bits; 4096 are the most, for more hold up a gateway"
+    assert said(read("JWT", secret({"hmac.key": HMAC, "jwt-private.pem": large}))) == [
+        f"jwt-private.pem {told}"
+    ]
+    assert said(mtls(ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY)).certificate, large)) == [f"tls.key {told}"]
+
+
+def test_a_key_that_tls_cannot_sign_with_is_refused() -> None:
+    agreed = x25519.X25519PrivateKey.generate().private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    leaf = ROOT.issue(PLANT_ID, valid=(-DAY, 90 * DAY))
+    assert said(mtls(leaf.certificate, agreed)) == ["tls.key must be ECDSA, RSA, Ed25519 or Ed448"]

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from tests.operator.credentials.world import START, fleet_ca
+from tests.support.pki import odd_certificates
 from tests.support.plants import PLANT_ID
 from voke_operator import names
 from voke_operator.credentials import material
@@ -36,6 +37,7 @@ from voke_operator.credentials.secret import Secret, from_document, to_document
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 YEAR = timedelta(days=365)
+ODD = odd_certificates("Voke Root")
 
 
 def p256() -> ec.EllipticCurvePrivateKey:
@@ -235,3 +237,9 @@ def test_the_revocation_list_is_restored(list_: bytes | None) -> None:
     assert decision.changes == ("data[ca.crl]",)
     assert decision.secret.resource_version == "1"
     assert isinstance(decide_fleet_ca(decision.secret, namespace="voke-system", now=START), Issuer)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_ca_that_nobody_understands_is_refused_in_a_sentence(odd: str) -> None:
+    certificate, key = ODD[odd]
+    assert "cannot be used" in why({"tls.crt": certificate, "tls.key": key})

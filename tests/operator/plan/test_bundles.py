@@ -7,7 +7,7 @@ from random import Random
 
 from tests.operator.plan.sites import pack_of_size
 from voke_api.bundle import MANIFEST, Leaving, PackedPlant, contents, packed_in
-from voke_operator.plan.bundles import changes, inputs_of, shard_bundle
+from voke_operator.plan.bundles import LONGEST_NOTE, changes, inputs_of, shard_bundle
 
 
 def packed(name: str, size: int = 100, *, seed: int = 0, inputs: str = "") -> PackedPlant:
@@ -116,3 +116,11 @@ def test_inputs_differ_when_anything_does_that_a_file_is_made_from() -> None:
 def test_reprs_show_no_files() -> None:
     bundle = shard_bundle([packed("a")], {}, None)
     assert "plant-a" not in repr(bundle)
+
+
+def test_what_is_said_of_one_plant_does_not_fill_the_bundle_of_all() -> None:
+    first = shard_bundle([packed("a"), packed("b")], {}, None)
+    second = shard_bundle([packed("a", seed=1), packed("b")], {}, first.files, notes={"b": "x" * 1_000_000})
+    assert second.changed
+    assert not second.full
+    assert len(contents(second.files).notes["b"]) == LONGEST_NOTE

@@ -376,3 +376,11 @@ def _run(fleet: list[Object], *, until: float) -> Iterator[float]:
                 plant.look()
                 if len(plant.writes) > before:
                     yield due
+
+
+def test_a_message_is_never_longer_than_the_api_takes() -> None:
+    endless = Cause(Reason.SECRET_INVALID, "x" * 100_000)
+    site_ = Object(facts=replace(WELL, credentials=CredentialFacts(cause=endless)))
+    site_.look()
+    messages = [each.message for each in site_.status.conditions]
+    assert max(map(len, messages)) == 32_768

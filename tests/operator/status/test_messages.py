@@ -537,7 +537,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "SomeDevicesNotRead",
         (
             "BAT1, unit 3 of PLC plc1 (10.20.3.11:502), is not read: exception 2 (illegal data address) on input 0–1; 4 of 5 "
-            "devices are read. Check table and address in the register map; voke probe tries each."
+            "devices are read. Check table and address in the register map; kubectl voke probe shows each address."
         ),
     ),
     "points are refused": (
@@ -552,7 +552,7 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "PointsRefused",
         (
             "5 of 5 devices are read, but points are refused: INV1.voltageV: exception 2 on input 40–41. Correct the register "
-            "map; voke probe shows each address"
+            "map; kubectl voke probe shows each address"
         ),
     ),
     "an inverter sleeps": (
