@@ -98,7 +98,8 @@ def _live(
     from voke_cli.documents import read_documents
 
     try:
-        from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, kubeconfig_namespace
+        from voke_operator.kube.client import Client
+        from voke_operator.kube.reach import ConfigError, from_kubeconfig, kubeconfig_namespace
     except ImportError as error:
         typer.echo(
             f"voke plan --live needs the Kubernetes client, and {error.name} is not installed: "

@@ -27,7 +27,8 @@ from tests.cluster.image import ImageError
 from tests.cluster.machine import MachineError, check_possible
 from tests.cluster.release import OWN, RunningRelease
 from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
-from voke_operator.kube.client import Client, from_kubeconfig
+from voke_operator.kube.client import Client
+from voke_operator.kube.reach import from_kubeconfig
 from voke_sim.voke.judge import Verdict
 
 STATE: Final = Path(__file__).parents[2] / "build" / "cluster"

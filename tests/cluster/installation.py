@@ -23,8 +23,9 @@ from tests.cluster.kubelet import Kubelet
 from tests.support.thread import device
 from voke_operator import names
 from voke_operator.credentials.secret import from_document
-from voke_operator.kube.client import Client, from_kubeconfig
+from voke_operator.kube.client import Client
 from voke_operator.kube.errors import NotFoundError
+from voke_operator.kube.reach import from_kubeconfig
 from voke_operator.kube.resources import PLANTS, SECRETS
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke

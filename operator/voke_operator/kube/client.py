@@ -1,13 +1,11 @@
 """Requests to the API server: plain dicts in and out, errors typed by what the caller should do.
 
-How to reach the server (kubeconfig with its plug-ins, the token in a pod, which is read anew every minute) and
-the HTTP connection pool are ``kubernetes.aio``'s. Its generated models are not used: they cost a second and
+The HTTP connection pool is ``kubernetes.aio``'s. Its generated models are not used: they cost a second and
 25 MB to import, and refuse fields that they do not know. Nothing is retried here; who asks decides.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,28 +13,19 @@ from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import (
-    ConfigException,
-    list_kube_config_contexts,
-    load_incluster_config,
-    load_kube_config,
-)
+from kubernetes.aio.config import ConfigException
 
 from voke_operator.kube import errors
 from voke_operator.kube.request import WRITES, Request, Verb, failure
 from voke_operator.kube.resources import PODS, Resource
 from voke_operator.names import FIELD_MANAGER
-
-logging.getLogger("kubernetes.aio.config.kube_config").setLevel(logging.CRITICAL)  # it raises what it logs
 
 Object = dict[str, Any]
 """An object of the API, as JSON."""
@@ -77,10 +66,6 @@ _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
 
 
-class ConfigError(Exception):
-    """How to reach the API server is not known, or not safe; a person must act."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """A part of a list."""
@@ -99,81 +84,14 @@ class WatchEvent:
     """Whole, or only ``metadata``; of a bookmark only the ``resourceVersion`` in it counts."""
 
 
-async def from_kubeconfig(path: Path | None = None, *, context: str | None = None) -> Configuration:
-    """How ``kubectl`` would reach the cluster.
-
-    Raises:
-        ConfigError: the file is missing or broken, or it would not have the server's certificate verified.
-    """
-    configuration = _configuration()
-    try:
-        await load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=None if path is None else str(path),
-            context=context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-    except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        why = str(error) if isinstance(error, (ConfigException, OSError)) else "it is not a valid kubeconfig"
-        raise ConfigError(
-            f"{_called(path)} cannot be used: {why}"
-        ) from None  # a parser's words may quote a key
-    if not configuration.host.startswith("https://") or not configuration.verify_ssl:
-        raise ConfigError(
-            f"kubeconfig would talk to {configuration.host} without verifying it: give certificate-authority "
-            "instead of insecure-skip-tls-verify, and an https:// server"
-        )
-    return configuration
-
-
-def kubeconfig_namespace(path: Path | None = None, *, context: str | None = None) -> str:
-    """The namespace that ``kubectl`` would take if it is not told any.
-
-    Raises:
-        ConfigError: the file is missing or broken, or has no such context.
-    """
-    try:
-        contexts, active = list_kube_config_contexts(config_file=None if path is None else str(path))  # type: ignore[no-untyped-call]
-        chosen = active if context is None else next(each for each in contexts if each["name"] == context)
-        return str(chosen["context"].get("namespace") or "default")
-    except StopIteration:
-        raise ConfigError(f"{_called(path)} has no context {context}") from None
-    except (ConfigException, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        raise ConfigError(f"{_called(path)} cannot be used: it is missing, or not valid") from None
-
-
-def _called(path: Path | None) -> str:
-    return "kubeconfig" if path is None else f"kubeconfig {path}"
-
-
-def in_cluster() -> Configuration:
-    """How a pod reaches its cluster; the token is read again every minute.
-
-    Raises:
-        ConfigError: this is not a pod, or it has no service account's token.
-    """
-    configuration = _configuration()
-    try:
-        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
-        raise ConfigError(
-            f"not in a pod with a service account's token ({str(error).rstrip('.')}); "
-            "from outside of the cluster, --kubeconfig says how to reach it"
-        ) from error
-    return configuration
-
-
-def _configuration() -> Configuration:
-    configuration = Configuration(
-        connection_pool_maxsize=POOL_SIZE, trace_configs=[_fence_at_the_last_moment()]
-    )
-    # From Python 3.13 on, certificates without an authority key identifier would be refused. Many clusters have such;
-    # kubectl and kubelet accept them. Chain, host name and time are verified all the same.
-    configuration.disable_strict_ssl_verification = True
-    return configuration
-
-
 _asked: ContextVar[Fence | None] = ContextVar("fence of the request that this task is sending", default=None)
+
+
+def _with_pool(configuration: Configuration, size: int) -> Configuration:
+    """For so many connections; 0: for any number."""
+    made = copy(configuration)
+    made.connection_pool_maxsize, made.trace_configs = size, [_fence_at_the_last_moment()]
+    return made
 
 
 def _fence_at_the_last_moment() -> aiohttp.TraceConfig:
@@ -205,10 +123,8 @@ class Client:
         self._timeout = timeout
         self.configuration = configuration
         """How the server is reached."""
-        self._api: Any = ApiClient(configuration)  # its HTTP half has no types
-        unlimited = copy(configuration)
-        unlimited.connection_pool_maxsize = 0
-        self._watches: Any = ApiClient(unlimited)
+        self._api: Any = ApiClient(_with_pool(configuration, POOL_SIZE))  # its HTTP half has no types
+        self._watches: Any = ApiClient(_with_pool(configuration, 0))
         self._observe = observe
         self._fence: Fence | None = None
 

@@ -20,11 +20,12 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, in_cluster
+from voke_operator.kube.client import Client
 from voke_operator.kube.errors import FencedError, PermanentError, RetryError
 from voke_operator.kube.health import Limits, LoopLag, liveness, readiness
 from voke_operator.kube.lease import Lease, Timing
 from voke_operator.kube.preflight import Right, missing_rights, preflight
+from voke_operator.kube.reach import ConfigError, from_kubeconfig, in_cluster
 from voke_operator.names import FLEET_CA, LEASE
 from voke_operator.rbac import WATCHED, Rule, own_namespace
 from voke_operator.reconcile.engine import Engine, Settings

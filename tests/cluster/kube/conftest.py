@@ -11,7 +11,8 @@ import pytest
 from tests.cluster import faulty_api
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
-from voke_operator.kube.client import Client, from_kubeconfig
+from voke_operator.kube.client import Client
+from voke_operator.kube.reach import from_kubeconfig
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from typing import Any, Final
 import structlog
 
 from voke_operator.kube import errors
-from voke_operator.kube.client import Client, from_kubeconfig
+from voke_operator.kube.client import Client
 from voke_operator.kube.lease import Lease, Timing
+from voke_operator.kube.reach import from_kubeconfig
 from voke_operator.kube.resources import Resource
 
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")

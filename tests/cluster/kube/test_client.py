@@ -15,7 +15,8 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kube.made import plant, secret
 from voke_operator.kube import errors
-from voke_operator.kube.client import Client, ConfigError, from_kubeconfig, in_cluster
+from voke_operator.kube.client import Client
+from voke_operator.kube.reach import ConfigError, from_kubeconfig, in_cluster
 from voke_operator.kube.resources import ALLOWED_SECRETS, PLANTS, PODS, SECRETS, SERVICES
 
 MATERIAL = b"0123456789abcdef-never-to-be-seen"

@@ -17,9 +17,10 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kube.made import plant, pool, profile, secret
 from tests.support.loops import until
-from voke_operator.kube.client import Client, from_kubeconfig
+from voke_operator.kube.client import Client
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.preflight import preflight
+from voke_operator.kube.reach import from_kubeconfig
 from voke_operator.kube.resources import (
     ALLOWED_SECRETS,
     CHILDREN,
