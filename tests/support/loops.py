@@ -25,7 +25,7 @@ def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Lo
     return pytest.mark.parametrize("loop_factory", factories, ids=["asyncio", "uvloop"])(run)
 
 
-async def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
     """Wait until ``condition`` holds; fails after ``within`` seconds."""
     async with asyncio.timeout(within):
         while not condition():

@@ -23,7 +23,6 @@ PLANT_CONDITIONS: Final = (
     "DevicesReachable",
 )
 """``Ready`` = CredentialsReady ∧ GatewayReady ∧ CloudConnected ∧ at least one device read."""
-POOL_CONDITIONS: Final = ("Ready", "CloudReachable")
 
 
 class Condition(Model):

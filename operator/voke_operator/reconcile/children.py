@@ -6,6 +6,7 @@ stopped in the middle of its work cannot write over its successor.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
@@ -18,6 +19,7 @@ from voke_operator.kube.objects import Metadata, Objects, metadata_of
 from voke_operator.kube.resources import (
     DISRUPTION_BUDGETS,
     NETWORK_POLICIES,
+    PODS,
     SECRETS,
     SERVICES,
     STATEFUL_SETS,
@@ -32,11 +34,24 @@ from voke_operator.plan.difference import (
     not_ours,
     ref_of,
 )
+from voke_operator.reconcile.fleet import Name
+from voke_operator.reconcile.queue import Key, Kind
 
 RESOURCES: Final = {
     each.kind: each for each in (SECRETS, STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES)
 }
 """By kind."""
+
+_SHARD: Final = r"(?P<pool>.+)-(?P<number>\d+)"
+_NAMES: Final = {
+    SECRETS.kind: re.compile(names.bundle_secret_prefix() + _SHARD),
+    STATEFUL_SETS.kind: re.compile(names.gateway_prefix() + _SHARD),
+    SERVICES.kind: re.compile(names.gateway_prefix() + _SHARD),
+    PODS.kind: re.compile(names.gateway_prefix() + _SHARD + "-0"),
+    DISRUPTION_BUDGETS.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
+    NETWORK_POLICIES.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
+}
+"""What the objects of shards and pools are called, by kind."""
 
 Drifted = Callable[[str, Literal["restored", "refused"]], None]
 """Told of the kind of an object that was not as we left it, and of what was done about it."""
@@ -149,6 +164,19 @@ class Children:
     def _note_right(self, ref: ObjectRef, live: Object, wanted: Mapping[str, Any]) -> None:
         metadata = live["metadata"]
         self._right[ref] = metadata["uid"], _hash_of(wanted), metadata.get("generation", 0)
+
+
+def owner_of(kind: str, name: Name) -> Key | None:
+    """The shard or the pool that an object of ours belongs to, by what it is called; None: to neither."""
+    found = _NAMES[kind].fullmatch(name.name) if kind in _NAMES else None
+    if found is None:
+        return None
+    pool, number = found["pool"], found.groupdict().get("number")
+    return (
+        Key(Kind.POOL, name.namespace, pool)
+        if number is None
+        else Key(Kind.SHARD, name.namespace, pool, int(number))
+    )
 
 
 def _hash_of(document: Mapping[str, Any]) -> str:

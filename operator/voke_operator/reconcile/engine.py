@@ -11,39 +11,30 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from voke_api.bundle import BundleUnreadableError, NotHeldError, credentials_in
-from voke_api.resolved import PlantCredentials
-from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.credentials.material import USUAL, Life
-from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import NotFoundError, PermanentError, RetryError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import (
-    DISRUPTION_BUDGETS,
     EVENTS,
-    NETWORK_POLICIES,
     PLANTS,
-    PODS,
     POOLS,
     PROFILES,
     SECRETS,
-    SERVICES,
-    STATEFUL_SETS,
 )
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.plan.objects import Defaults
-from voke_operator.reconcile.children import Children
+from voke_operator.reconcile.children import Children, owner_of
+from voke_operator.reconcile.copies import BundleCopies
 from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
@@ -53,7 +44,7 @@ from voke_operator.reconcile.plants import PlantReconciler
 from voke_operator.reconcile.pools import PoolReconciler
 from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Observer, Queue
 from voke_operator.reconcile.rollouts import Rollouts
-from voke_operator.reconcile.shards import ShardReconciler, shard_of
+from voke_operator.reconcile.shards import ShardReconciler
 from voke_operator.reconcile.statuses import Statuses
 from voke_operator.reconcile.tally import Tally
 from voke_operator.runtime.metrics import Fleet as FleetFigures
@@ -66,17 +57,6 @@ WORKERS: Final = 32
 STATUS_WORKERS: Final = 8
 STATUS_RATE: Final = 50.0
 """Status writes per second of the whole fleet; what is urgent does not wait for it."""
-
-_SHARD: Final = r"(?P<pool>.+)-(?P<number>\d+)"
-_CHILDREN: Final = {
-    SECRETS.kind: re.compile(names.bundle_secret_prefix() + _SHARD),
-    STATEFUL_SETS.kind: re.compile(names.gateway_prefix() + _SHARD),
-    SERVICES.kind: re.compile(names.gateway_prefix() + _SHARD),
-    PODS.kind: re.compile(names.gateway_prefix() + _SHARD + "-0"),
-    DISRUPTION_BUDGETS.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
-    NETWORK_POLICIES.kind: re.compile(names.gateway_prefix() + "(?P<pool>.+)"),
-}
-"""What the objects of shards and pools are called, by kind."""
 
 log = structlog.get_logger(__name__)
 
@@ -161,7 +141,7 @@ class Engine:
                 now=now,
             ),
             register=self._statuses,
-            copies=_BundleCopies(client, self.objects, self.fleet),
+            copies=BundleCopies(client, self.objects, self.fleet),
             drifted=metrics.drifted,
             now=now,
         )
@@ -348,56 +328,6 @@ class Engine:
             else:
                 return
         await self._client.create(EVENTS, post.event)
-
-
-class _BundleCopies:
-    """The copies of plants' keys that bundles hold."""
-
-    def __init__(self, client: Client, objects: Objects, fleet: Fleet) -> None:
-        self._client = client
-        self._objects = objects
-        self._fleet = fleet
-
-    def known(self, plant: Plant) -> PlantCredentials | None:
-        """From the bundle that lists the plant, as it is known."""
-        record = self._fleet.plants.get(Name(plant.metadata.namespace, plant.metadata.name))
-        if record is None or record.shard is None:
-            return None
-        return _held(self._fleet.shard(record.shard).files, plant)
-
-    async def read(self, plant: Plant) -> PlantCredentials | None:
-        """From whichever bundle of its namespace holds it: where it runs may not be known."""
-        for metadata in list(self._objects.all(SECRETS, plant.metadata.namespace)):
-            if shard_of(metadata.name, metadata.namespace, metadata.labels) is None:
-                continue
-            try:
-                document = await self._client.get(SECRETS, metadata.namespace, metadata.name)
-            except NotFoundError:
-                continue
-            found = _held(from_document(document).data, plant)
-            if found is not None:
-                return found
-        return None
-
-
-def _held(files: Any, plant: Plant) -> PlantCredentials | None:
-    try:
-        return credentials_in(files, plant.metadata.name, plant_id=plant.spec.plant_id)
-    except (NotHeldError, BundleUnreadableError):
-        return None
-
-
-def owner_of(kind: str, name: Name) -> Key | None:
-    """The shard or the pool that an object of ours belongs to, by what it is called; None: to neither."""
-    found = _CHILDREN[kind].fullmatch(name.name) if kind in _CHILDREN else None
-    if found is None:
-        return None
-    pool, number = found["pool"], found.groupdict().get("number")
-    return (
-        Key(Kind.POOL, name.namespace, pool)
-        if number is None
-        else Key(Kind.SHARD, name.namespace, pool, int(number))
-    )
 
 
 def _key(shard: Shard) -> Key:

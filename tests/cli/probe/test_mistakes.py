@@ -122,7 +122,6 @@ SUNSPEC: list[Json] = [
         "unit": "Hz",
     },
 ]
-LITTLE_FLOAT = {"voltageV": {"wordOrder": "little"}}
 ONE = ("voltageV",)
 
 MISTAKES = [

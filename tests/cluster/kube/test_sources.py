@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from random import Random
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kube.made import plant, pool, profile, secret
+from tests.support.loops import until
 from voke_operator.kube.client import Client, from_kubeconfig
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.preflight import preflight
@@ -94,13 +94,6 @@ async def knowing(
 def suspended(known: Known, namespace: str) -> object:
     document = known.objects.document(PLANTS, namespace, "roof")
     return document is not None and document["spec"].get("suspend")
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come to that"
-        await asyncio.sleep(0.02)
 
 
 async def test_our_kinds_are_known_when_they_appear_change_and_vanish(client: Client, namespace: str) -> None:
@@ -269,8 +262,8 @@ async def test_cut_watches_and_a_server_that_is_away_lose_nothing(
             await client.create(PLANTS, plant(namespace, "late"))
             await client.create(SECRETS, secret(namespace, "voke-plant-late"))
             await asyncio.sleep(1)
-        await until(lambda: "late" in known.names(PLANTS), seconds=60)
-        await until(lambda: "voke-plant-late" in known.names(SECRETS), seconds=60)
+        await until(lambda: "late" in known.names(PLANTS), within=60)
+        await until(lambda: "voke-plant-late" in known.names(SECRETS), within=60)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +283,7 @@ async def test_what_ends_kopf_only_delays(
         faulty.cut_watches("plants")
         await until(lambda: known.sources.restarts()["kopf"])
         await client.create(PLANTS, plant(namespace, "roof"))
-        await until(lambda: known.names(PLANTS) == ["roof"], seconds=30)
+        await until(lambda: known.names(PLANTS) == ["roof"], within=30)
         assert faulty.asked["list", "plants"] >= 3, "ours, kopf's, and kopf's when it was begun again"
 
 

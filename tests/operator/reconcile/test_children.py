@@ -1,11 +1,11 @@
-"""Who has to look when something changes."""
+"""Whose an object of the operator is: who has to look when it changes."""
 
 from __future__ import annotations
 
 import pytest
 
 from voke_operator import names
-from voke_operator.reconcile.engine import owner_of
+from voke_operator.reconcile.children import owner_of
 from voke_operator.reconcile.fleet import Name
 from voke_operator.reconcile.queue import Key, Kind
 
