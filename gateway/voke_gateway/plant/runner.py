@@ -25,6 +25,7 @@ from voke_gateway.plant.command_journal import MemoryJournal
 from voke_gateway.plant.commands import Commands
 from voke_gateway.plant.polling import Polling, devices_by_connection
 from voke_gateway.plant.schedule import Tick, Ticker
+from voke_gateway.plant.silences import Silences
 from voke_gateway.plant.snapshot import Reported, SnapshotFormat
 from voke_gateway.plant.supervise import supervise
 from voke_gateway.plant.turns import Turns
@@ -93,6 +94,7 @@ class PlantRunner:
         """By name; one that is being replaced is missing meanwhile."""
         self.alarms = Alarms(plant, put=self._put, stats=self.stats, new_id=nonce)
         self._ticker = Ticker(plant, self._tick, turns=turns, wall_clock=wall_clock)
+        self._silences = Silences(plant)
         self._make(plant, credentials)
 
     def _make(self, plant: ResolvedPlant, credentials: PlantCredentials) -> None:
@@ -197,6 +199,7 @@ class PlantRunner:
             self._commands.release()
         self.alarms.configure(plant, self._loop.time())
         self._ticker.configure(plant)
+        self._silences.configure(plant)
         self.plant, self._credentials = plant, credentials
         if self._started and not self._active and not plant.suspend and not self._stopped.is_set():
             self._activate()
@@ -371,7 +374,9 @@ class PlantRunner:
         try:
             self._count(reading, known=reading.device in self._polling.valid)
             if polling is self._polling or reading.device in polling.valid:
-                self.alarms.observe(reading, self._loop.time())
+                now = self._loop.time()
+                self.alarms.observe(reading, now)
+                self._silences.observe(reading, now)
         except Exception:
             log.exception("reading could not be used", plant=self.plant.name, device=reading.device)
 
