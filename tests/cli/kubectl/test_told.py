@@ -14,6 +14,7 @@ from tests.support.loops import until
 from tests.support.probing import probed
 from voke_api.probe import PlantProbe
 from voke_api.resolve import resolve
+from voke_api.status import DeviceStatus
 from voke_cli.kubectl.probe import documents_of
 from voke_cli.probe.report import Places, as_document
 from voke_cli.probe.told import reports
@@ -36,9 +37,13 @@ def told(plant: Json, answer: PlantProbe) -> Json:
 async def through_a_gateway(plant: Json) -> Json:
     fleet = Fleet({"site": Entry({**plant["spec"], **PASSWORD}, hmac_key=b"k" * 32)})
     async with probed(fleet) as one:
-        devices = one.gateway.status
-        await until(lambda: all(each.last_read_at or each.fault for each in devices().plants[0].devices))
+        await until(lambda: all(map(was_asked, one.gateway.status().plants[0].devices)))
         return told(plant, await one.probe("plant=site"))
+
+
+def was_asked(device: DeviceStatus) -> bool:
+    """Over an open connection, which the first pass does not wait for on a busy machine."""
+    return bool(device.last_read_at or (device.fault and device.fault.kind != "unreachable"))
 
 
 def without_places(found: Json) -> Json:
