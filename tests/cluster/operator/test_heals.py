@@ -21,13 +21,13 @@ import pytest
 import pytest_asyncio
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.installation import Json, ready, secret_document, voke_documents
+from tests.cluster.installation import Json, plant_document, ready, secret_document, voke_documents
 from tests.cluster.scene import LONG, Scene, Story, scene, side_by_side
 from tests.support.thread import device, meter
 from voke_operator import names
 from voke_operator.credentials import material
 from voke_operator.kube.errors import NotFoundError
-from voke_operator.kube.resources import POOLS, SERVICES, STATEFUL_SETS
+from voke_operator.kube.resources import POOLS, SECRETS, SERVICES, STATEFUL_SETS
 from voke_sim.plc.server import ModbusServer
 
 HMAC_KEY = "0123456789abcdef0123456789abcdef"
@@ -473,38 +473,57 @@ async def _nobody_asks(plc: ModbusServer) -> bool:
     return plc.stats.connections_open == 0
 
 
-FILLED = ("large", "growing")
+ASLEEP = tuple(f"asleep-{number}" for number in range(9))
+"""Plants that are suspended, and take their room in the bundle all the same."""
+FILLED = ("large", "growing", *ASLEEP)
 
 
 async def its_bundle_is_full(scene: Scene) -> None:
-    """Remarks above a certificate stand for a register map that takes as much room, and cost the API server less."""
-    long = b64encode(Random(7).randbytes(650_000)).decode()
+    """Remarks above certificates stand for register maps that take as much room, and cost the API server less."""
+    random = Random(7)
     own = {
         name: {"hmac": {"secretRef": {"name": name}}, "mtls": {"secretRef": {"name": name}}}
         for name in FILLED
     }
-    plants = {name: await scene.plant(name, pool="tight", credentials=own[name]) for name in FILLED}
-    files = {}
+    plants = {
+        name: plant_document(name, str(uuid.uuid4()), suspend=True, credentials=own[name]) for name in ASLEEP
+    } | {name: await scene.plant(name, pool="tight", credentials=own[name]) for name in ("large", "growing")}
+    files, larger = {}, {}
     for name, plant in plants.items():
+        plant["spec"]["pool"] = "tight"
         certificate, key = await scene.voke.issue_mtls(plant["spec"]["plantId"], hmac_key=HMAC_KEY)
         files[name] = {"hmac.key": HMAC_KEY, "tls.crt": certificate.decode(), "tls.key": key.decode()}
-    larger = {name: {**each, "tls.crt": f"{long}\n{each['tls.crt']}"} for name, each in files.items()}
+        larger[name] = {**files[name], "tls.crt": remarks(random, 48_000) + files[name]["tls.crt"]}
+    pool = pool_document(scene, "tight")
+    pool["spec"]["voke"]["ca"]["secretRef"]["name"] = "tight-ca"
     await scene.apply(
-        pool_document(scene, "tight"),
-        secret_document("large", larger["large"]),
-        secret_document("growing", files["growing"]),
+        secret_document("tight-ca", {"ca.crt": remarks(random, 380_000) + scene.voke.ca_pem.decode()}),
+        pool,
+        *(secret_document(name, files[name]) for name in FILLED),
         *plants.values(),
     )
     await scene.ready("large")
     await scene.ready("growing")
+    await scene.apply(*(secret_document(name, larger[name]) for name in ("large", *ASLEEP)))
+
+    async def nearly_full() -> bool:
+        bundle = await scene.here.admin.get(SECRETS, scene.namespace, names.bundle_secret("tight", 0))
+        return sum(map(len, bundle["data"].values())) * 3 / 4 > 850_000  # it is in base64
+
+    await scene.until(nearly_full)
     await scene.apply(secret_document("growing", larger["growing"]))
     message = await scene.said("growing", "BundleFull")
     assert "voke-gw-tight-0" in message
     assert "at most 921600 are allowed" in message
-    assert long[:64] not in message
+    assert larger["growing"]["tls.crt"][:64] not in message
     assert ready(await scene.here.plant("large"))["status"] == "True"
     await scene.delete("plant", "large")
     await scene.ready("growing")
+
+
+def remarks(random: Random, size: int) -> str:
+    """A line that takes so many bytes however it is packed."""
+    return b64encode(random.randbytes(size)).decode() + "\n"
 
 
 async def somebody_has_the_name_of_its_gateway(scene: Scene) -> None:
