@@ -54,8 +54,13 @@ _LET_GO: Final = 2.0
 """Seconds between two looks at whether a gateway has let go of a plant, or its pod is gone."""
 _UNKNOWN: Final = "?"
 """Version of a Secret that has to be read again."""
-_TOUCHES: Final = (0.0, 1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait before each touch of the pod: kubelet's watch of the Secret may come later than the first."""
+_TOUCHES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 30.0, 30.0)
+"""Seconds to wait before each touch of the pod: kubelet's watch of the Secret may come later than the first.
+
+After an outage of the API server kubelet waits up to half a minute before it watches again.
+"""
+_STARTING: Final = 15.0
+"""Seconds after which a gateway that does not answer is not touched for: it reads the newest bundle when it starts."""
 
 log = structlog.get_logger(__name__)
 
@@ -361,6 +366,8 @@ class ShardReconciler:
             await asyncio.sleep(wait)
             view = await self._gateways.ask(shard)
             if view.gateway is not None and (view.gateway.bundle_generation or 0) >= record.generation:
+                return
+            if view.gateway is None and wait >= _STARTING:
                 return
             if self._objects.get(PODS, shard.namespace, pod) is None:
                 continue
