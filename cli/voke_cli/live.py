@@ -25,7 +25,7 @@ from voke_operator.credentials.secret import Secret, from_document
 from voke_operator.plan.bundles import ShardState
 from voke_operator.plan.candidates import Candidate, Surroundings
 from voke_operator.plan.difference import Action, ObjectRef, Observed
-from voke_operator.plan.objects import Defaults, pool_of, shard_objects, template_hash
+from voke_operator.plan.objects import Defaults, pool_of, shard_in, shard_objects, template_hash
 from voke_operator.plan.placement import ShardId
 from voke_operator.plan.plan import Credentials, Plan, World, plan, sentence
 
@@ -123,7 +123,7 @@ class Live:
 
     def _guesses(self, there: Observed) -> Iterator[tuple[bool, bool, Defaults]]:
         """Whether a StatefulSet is just what an operator with these would make, whether they show its own image."""
-        shard = _shard_of(there.labels)
+        shard = shard_in(there.labels)
         if there.ref.kind != "StatefulSet" or there.content is None or shard is None or not there.ours:
             return
         pod = there.content["spec"]["template"]["spec"]
@@ -233,7 +233,7 @@ async def _read(client: Client, live: Live) -> None:
         secret = from_document(document)
         live.secrets[secret.name] = secret
     for document in await listed(SECRETS):
-        shard = _shard_of(document["metadata"].get("labels") or {})
+        shard = shard_in(document["metadata"].get("labels") or {})
         if shard is not None and document.get("type") == names.BUNDLE_SECRET_TYPE:
             live.shards.add(shard)
             live.files[shard] = from_document(document).data
@@ -241,11 +241,11 @@ async def _read(client: Client, live: Live) -> None:
     for resource in (STATEFUL_SETS, SERVICES, DISRUPTION_BUDGETS, NETWORK_POLICIES):
         for document in await listed(resource):
             _observe(document, live, content=document)
-            shard = _shard_of(document["metadata"].get("labels") or {})
+            shard = shard_in(document["metadata"].get("labels") or {})
             live.shards |= {shard} if shard is not None else set()
             live.running |= {shard} if shard is not None and resource is STATEFUL_SETS else set()
     for document in await listed(PODS):
-        shard = _shard_of(document["metadata"].get("labels") or {})
+        shard = shard_in(document["metadata"].get("labels") or {})
         live.shards |= {shard} if shard is not None else set()
         live.running |= {shard} if shard is not None else set()
 
@@ -342,8 +342,3 @@ def _observe(document: Object, live: Live, *, content: Object | None) -> None:
         deleting="deletionTimestamp" in metadata,
         content=content,
     )
-
-
-def _shard_of(labels: Mapping[str, str]) -> ShardId | None:
-    pool, number = labels.get(names.POOL_LABEL), labels.get(names.SHARD_LABEL, "")
-    return ShardId(pool, int(number)) if pool is not None and number.isdecimal() else None

@@ -5,10 +5,7 @@ This module stays cheap to import: a command imports its heavy half when it is c
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from voke_cli.application import application
 from voke_cli.canonical import canonical
 from voke_cli.check import check
 from voke_cli.credentials import credentials
@@ -20,32 +17,7 @@ from voke_cli.run import run
 from voke_cli.sign import sign
 from voke_cli.verify import verify
 
-app = typer.Typer(
-    name="voke",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a flag
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"voke {version('voke-fleet')}")
-        raise typer.Exit
-
-
-@app.callback()
-def voke(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
-    ] = False,
-) -> None:
-    """Bridges the PLCs of solar, battery and industrial sites to the Voke energy cloud."""
-
+app = application("voke", "Bridges the PLCs of solar, battery and industrial sites to the Voke energy cloud.")
 
 app.command("check")(check)
 app.command("run")(run)

@@ -71,9 +71,14 @@ def gateway(pool: str, shard: int) -> str:
     return f"voke-gw-{pool}-{shard}"
 
 
+def pod_of(gateway: str) -> str:
+    """The only pod of a gateway's StatefulSet."""
+    return f"{gateway}-0"
+
+
 def gateway_pod(pool: str, shard: int) -> str:
     """The pod of a shard."""
-    return f"{gateway(pool, shard)}-0"
+    return pod_of(gateway(pool, shard))
 
 
 def bundle_secret(pool: str, shard: int) -> str:

@@ -6,18 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from random import Random
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from tests.support.fleet import Fleet
-from tests.support.site import NoVoke
+from tests.support.gateways import without_voke
 from voke_api.probe import PATH, PlantProbe
-from voke_gateway.clock import system_clock
-from voke_gateway.drivers.registry import DRIVERS
-from voke_gateway.outbox.memory import MemoryStore
-from voke_gateway.outbox.store import Quota
-from voke_gateway.protocol.envelope import new_nonce
 from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.gateway import Gateway
 from voke_gateway.runtime.http import HttpServer
@@ -60,15 +54,7 @@ class Probed:
 @asynccontextmanager
 async def probed(fleet: Fleet) -> AsyncIterator[Probed]:
     """Run the fleet."""
-    gateway = Gateway(
-        "voke-gw-test-0-0",
-        drivers=DRIVERS,
-        connector=NoVoke(),
-        store=MemoryStore(Quota(), system_clock),
-        wall_clock=system_clock,
-        random=Random(1),
-        nonce=new_nonce,
-    )
+    gateway = without_voke("voke-gw-test-0-0")
     server = HttpServer({}, {PATH: Probes(gateway.runner, gateway.status).answer}, by_address=True)
     port = await server.start("127.0.0.1", 0)
     gateway.start()

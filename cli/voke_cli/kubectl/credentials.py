@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -30,8 +28,6 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
 
 SEEN_WITHIN: Final = 60.0
 """Seconds in which the operator writes what follows from an annotation, if it runs."""
-_LOOK: Final = 0.5
-
 
 Kind = Literal["hmac", "mtls", "jwt"]
 """A key that is generated."""
@@ -118,6 +114,7 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
 
 def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     """Say that Voke knows the keys in force, and show what the operator makes of it."""
+    from voke_cli.kubectl.waiting import until
     from voke_operator.credentials.registration import confirmation
     from voke_operator.names import REGISTERED_ANNOTATION
 
@@ -129,7 +126,9 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     kubectl.annotate(view.namespace, view.name, {REGISTERED_ANNOTATION: ids})
     if not as_json:
         typer.echo(printable(f"confirmed: Voke knows {ids}"))
-    after = _until(kubectl, view, lambda found: found.condition("Registered").status == "True")
+    after = until(
+        kubectl, view, lambda found: found.condition("Registered").status == "True", within=SEEN_WITHIN
+    )
     if not as_json and after.condition("Registered").status != "True":
         typer.echo(
             f"the operator has not taken that up within {SEEN_WITHIN:.0f} s; it does as soon as it runs. Till then:"
@@ -140,6 +139,7 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
 def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: bool) -> None:
     """Have a new key made, and show which one takes the place of the old."""
     from voke_cli.kubectl.edge import KubectlError
+    from voke_cli.kubectl.waiting import until
     from voke_operator.credentials.ids import parse_words
     from voke_operator.names import REPLACE_ANNOTATION
 
@@ -165,7 +165,7 @@ def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: boo
     # What somebody else asked for and is not done yet stays asked for.
     asked = [each for each in parse_words(view.annotation(REPLACE_ANNOTATION)) if each in in_force.values()]
     kubectl.annotate(view.namespace, view.name, {REPLACE_ANNOTATION: ",".join(dict.fromkeys([*asked, old]))})
-    after = _until(kubectl, view, lambda found: _generated(found).get(kind, old) != old)
+    after = until(kubectl, view, lambda found: _generated(found).get(kind, old) != old, within=SEEN_WITHIN)
     new = _generated(after).get(kind, old)
     if new == old:
         raise KubectlError(
@@ -201,18 +201,6 @@ def _generated(view: PlantView) -> dict[Kind, str]:
         for each in view.in_use
         if each.source == "Generated" and each.name != "password"
     }
-
-
-def _until(kubectl: Kubectl, view: PlantView, holds: Callable[[PlantView], bool]) -> PlantView:
-    """The Plant as soon as something holds, or as it is when the time is over."""
-    from voke_cli.kubectl.plants import PlantView
-
-    kubectl.namespace = view.namespace
-    deadline = time.monotonic() + SEEN_WITHIN
-    while not holds(view) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-        view = PlantView(kubectl.plant(view.name))
-    return view
 
 
 def _show(

@@ -27,6 +27,7 @@ from voke_api.probe import PATH, PORT, PlantProbe
 from voke_api.status import GatewayStatus
 from voke_cli.kubectl.edge import Kubectl, KubectlError, NotThereError, refusal
 from voke_cli.kubectl.rights import FORWARD
+from voke_operator.names import pod_of
 from voke_operator.plan.objects import HTTP_PORT
 
 Place = tuple[str, str]
@@ -40,11 +41,6 @@ _FORWARDED_WITHIN: Final = 20.0
 _PROBED_WITHIN: Final = 120.0
 """Seconds; a gateway ends a probe by itself after one minute and the request that is under way then."""
 _FORWARDING: Final = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
-
-
-def pod_of(gateway: str) -> str:
-    """The only pod of a gateway's StatefulSet."""
-    return f"{gateway}-0"
 
 
 def by_proxy(kubectl: Kubectl) -> AskStatus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
 
 PLACED_WITHIN: Final = 30.0
 """Seconds in which the operator finds another gateway, if it runs."""
-_LOOK: Final = 0.5
 _RISK: Final = """\
 If it is not dead, two gateways run this plant: both log in to Voke with one identity and evict each other, and both
 write to the same PLCs. What the dead one had not delivered, its open alarms and the commands that it has answered are
@@ -97,7 +95,7 @@ def signs_of_life(kubectl: Kubectl, ask: AskStatus, view: PlantView, gateway: st
         NotAllowedError: this person may not see it.
     """
     from voke_cli.kubectl.edge import KubectlError, NotAllowedError, NotThereError
-    from voke_cli.kubectl.gateways import pod_of
+    from voke_operator.names import pod_of
 
     namespace, _, name = gateway.rpartition("/")
     place: Place = (namespace or view.namespace, name)
@@ -125,16 +123,17 @@ def signs_of_life(kubectl: Kubectl, ask: AskStatus, view: PlantView, gateway: st
 
 def _outcome(kubectl: Kubectl, view: PlantView, gateways: Sequence[str]) -> str:
     """What became of it, as soon as the operator has decided."""
-    from voke_cli.kubectl.plants import PlantView
+    from voke_cli.kubectl.waiting import until
 
     undo = f"kubectl voke release {view.name} -n {view.namespace} --undo"
     if view.condition("GatewayReady").reason != "Moving":
         return f"noted; it counts when spec.pool changes. To take it back: {undo}"
-    deadline = time.monotonic() + PLACED_WITHIN
-    while time.monotonic() < deadline:
-        view = PlantView(kubectl.plant(view.name))
-        if view.gateway and view.gateway not in gateways:
-            return f"{view.name} now runs on {view.gateway}. Take the word back, or a later move would not wait either: {undo}"
-        time.sleep(_LOOK)
+
+    def moved(found: PlantView) -> bool:
+        return bool(found.gateway) and found.gateway not in gateways
+
+    view = until(kubectl, view, moved, within=PLACED_WITHIN)
+    if moved(view):
+        return f"{view.name} now runs on {view.gateway}. Take the word back, or a later move would not wait either: {undo}"
     said = view.condition("GatewayReady")
     return f"noted; not placed yet. GatewayReady is {said.status} ({said.reason}): {said.message}"

@@ -22,7 +22,7 @@ class Silences:
     def __init__(self, plant: ResolvedPlant) -> None:
         self._since: dict[str, float] = {}
         """Devices by when they began not to be read."""
-        self._said: dict[str, float] = {}
+        self._said: set[str] = set()
         """Those of them that were said to be silent."""
         self._refused: dict[str, frozenset[str]] = {}
         """Fields by device."""
@@ -32,7 +32,8 @@ class Silences:
         """Go on with the next version of the plant."""
         self._plant = plant.name
         self._devices = {device.external_id: device for device in plant.devices}
-        for known in (self._since, self._said, self._refused):
+        self._said &= self._devices.keys()
+        for known in (self._since, self._refused):
             for gone in known.keys() - self._devices.keys():
                 del known[gone]
 
@@ -41,15 +42,11 @@ class Silences:
         if reading.fault is not None:
             self._in_vain(reading, now)
             return
-        if self._since.pop(reading.device, None) is not None:
-            since = self._said.pop(reading.device, None)
-            if since is not None:
-                log.info(
-                    "device is read again",
-                    plant=self._plant,
-                    device=reading.device,
-                    silent_for=f"{now - since:.0f}s",
-                )
+        since = self._since.pop(reading.device, None)
+        if since is not None and reading.device in self._said:
+            self._said.discard(reading.device)
+            silent_for = f"{now - since:.0f}s"
+            log.info("device is read again", plant=self._plant, device=reading.device, silent_for=silent_for)
         if reading.faults or reading.device in self._refused:
             self._points(reading)
 
@@ -71,7 +68,7 @@ class Silences:
                 and now - began >= SAY_AFTER / 2
             ):
                 silent[other.expect_offline].append(name)
-                self._said[name] = began
+                self._said.add(name)
         for expected, names in silent.items():
             (log.info if expected else log.warning)(
                 "devices are not read",

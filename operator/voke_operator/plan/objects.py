@@ -312,6 +312,12 @@ def _selector(shard: ShardId) -> dict[str, str]:
     return {**_pool_selector(shard.pool), names.SHARD_LABEL: str(shard.number)}
 
 
+def shard_in(labels: Mapping[str, str]) -> ShardId | None:
+    """The shard that an object's labels name."""
+    pool, number = labels.get(names.POOL_LABEL), labels.get(names.SHARD_LABEL, "")
+    return ShardId(pool, int(number)) if pool is not None and number.isdecimal() else None
+
+
 def _pool_labels(pool: str) -> dict[str, str]:
     return {**_pool_selector(pool), **names.OWNED}
 

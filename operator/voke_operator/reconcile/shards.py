@@ -29,7 +29,7 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, PODS, SECRETS, STATEFUL_SETS
 from voke_operator.plan.bundles import ShardBundle, shard_bundle
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, not_ours
-from voke_operator.plan.objects import HTTP_PORT, template_hash
+from voke_operator.plan.objects import HTTP_PORT, shard_in, template_hash
 from voke_operator.plan.placement import ShardPlan
 from voke_operator.plan.steps import PlannedShard, shard_refs, shard_steps
 from voke_operator.reconcile.children import Children, Drifted, NotOursError
@@ -422,10 +422,10 @@ def shard_of(name: str, namespace: str, labels: Mapping[str, str]) -> Shard | No
 
 def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
     """The shard that labels of ours name."""
-    pool, number = labels.get(names.POOL_LABEL), labels.get(names.SHARD_LABEL, "")
-    if pool is None or not number.isdecimal() or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
+    found = shard_in(labels)
+    if found is None or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
-    return Shard(namespace, pool, int(number))
+    return Shard.of(namespace, found)
 
 
 def _host(address: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from voke_api.problems import Problem, dotted
 from voke_api.resources.pool import Storage
-from voke_operator.names import ALLOW_LABEL, gateways_in
+from voke_operator.names import ALLOW_LABEL, gateways_in, pod_of
 from voke_operator.status.facts import Cause
 from voke_operator.status.reasons import Reason, known
 
@@ -92,7 +92,7 @@ def rollout_stuck(*, namespace: str, pool: str, gateway: str, state: str) -> Cau
         Reason.ROLLOUT_STUCK,
         f"the new pod template is not rolled out any further: {state}. Mend spec.pod of GatewayPool {pool}, or the image "
         f"that the operator was installed with; {gateway} gets the next one first, and the others stay as they are "
-        f"until it is back. See to it: kubectl -n {namespace} describe pod {gateway}-0",
+        f"until it is back. See to it: kubectl -n {namespace} describe pod {pod_of(gateway)}",
     )
 
 

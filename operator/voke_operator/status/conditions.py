@@ -14,7 +14,7 @@ from voke_api.problems import Problem, Severity, dotted
 from voke_api.resources.common import listed
 from voke_api.resources.observed import ConditionStatus
 from voke_operator.credentials.registration import how_to_register, registered
-from voke_operator.names import REGISTERED_ANNOTATION
+from voke_operator.names import REGISTERED_ANNOTATION, pod_of
 from voke_operator.status.devices import devices
 from voke_operator.status.facts import Cause, Finding, PlantFacts
 from voke_operator.status.reasons import (
@@ -181,7 +181,7 @@ def _older_version(facts: PlantFacts) -> str:
 
 def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for each state
     name, seen, bundle = facts.placement.gateway, facts.seen, facts.bundle
-    pod = f"kubectl -n {facts.namespace} describe pod {name}-0"
+    pod = f"kubectl -n {facts.namespace} describe pod {pod_of(name)}"
     if seen.silence is not None:
         return _finding(
             "False",
@@ -207,7 +207,7 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
     if report is None:
         said = (
             f"gateway {name} has bundle {applied} and does not run this plant; its log says why: "
-            f"kubectl -n {facts.namespace} logs {name}-0"
+            f"kubectl -n {facts.namespace} logs {pod_of(name)}"
         )
         return _finding("False", Reason.PLANT_REFUSED, said)
     if report.state == "Invalid":

@@ -14,6 +14,7 @@ from typing import Final
 
 from voke_api.resources.common import listed
 from voke_api.resources.observed import ConditionStatus
+from voke_operator.names import pod_of
 from voke_operator.status.conditions import OUTAGE_REASONS, Wanted
 from voke_operator.status.facts import Cause, Finding, ShardFacts
 from voke_operator.status.reasons import CLOUD_REACHABLE, READY, Reason, known
@@ -160,7 +161,7 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
         message = (
             f"{len(silent)} of {len(facts.shards)} gateways do not answer the operator: "
             f"{listed(name for name, _ in silent)} ({silence.problem}). See to the pod: "
-            f"kubectl -n {facts.namespace} describe pod {name}-0"
+            f"kubectl -n {facts.namespace} describe pod {pod_of(name)}"
         )
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
     if cloud.status == "False" or cloud.reason == Reason.PARTLY_REACHABLE:

@@ -14,8 +14,9 @@ from tests.cluster.control_plane import ControlPlane
 from voke_api.probe import PORT
 from voke_api.status import GatewayStatus
 from voke_cli.kubectl.edge import Kubectl
-from voke_cli.kubectl.gateways import AskStatus, Place, pod_of
+from voke_cli.kubectl.gateways import AskStatus, Place
 from voke_cli.kubectl.rights import GET_POD, RIGHTS, Right
+from voke_operator.names import pod_of
 from voke_operator.plan.objects import HTTP_PORT
 
 Json = dict[str, Any]

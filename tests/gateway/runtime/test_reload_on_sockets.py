@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 from tests.support.fleet import Fleet, entry, point
+from tests.support.gateways import without_voke
 from tests.support.loops import until
-from tests.support.site import NoVoke
-from voke_gateway.clock import system_clock
-from voke_gateway.drivers.registry import DRIVERS
-from voke_gateway.outbox.memory import MemoryStore
-from voke_gateway.outbox.store import Quota
-from voke_gateway.protocol.envelope import new_nonce
 from voke_gateway.runtime.bundle_reader import BundleReader
-from voke_gateway.runtime.gateway import Gateway
 from voke_gateway.runtime.slices import in_slices
 from voke_sim.plc.bank import Bank, Registers
 from voke_sim.plc.server import ModbusServer, Unit
@@ -36,15 +29,7 @@ async def test_file_descriptors_stay_as_many_as_there_are_plcs() -> None:
         for name, plc in (("steady", steady), ("changing", changing)):
             fleet.plants[name] = entry(name, plc.host, interval="100ms")
             fleet.plants[name].spec["connections"][0]["modbusTcp"]["port"] = plc.port
-        gateway = Gateway(
-            "test",
-            drivers=DRIVERS,
-            connector=NoVoke(),
-            store=MemoryStore(Quota(), system_clock),
-            wall_clock=system_clock,
-            random=Random(1),
-            nonce=new_nonce,
-        )
+        gateway = without_voke()
         reader = BundleReader()
         gateway.start()
 
@@ -82,15 +67,7 @@ async def test_what_a_device_refused_is_remembered_for_the_points_that_stay() ->
         spec = fleet.plants["a"].spec
         spec["connections"][0]["modbusTcp"]["port"] = plc.port
         spec["devices"][0]["points"] += [point("beyond", 20), point("also", 30)]
-        gateway = Gateway(
-            "test",
-            drivers=DRIVERS,
-            connector=NoVoke(),
-            store=MemoryStore(Quota(), system_clock),
-            wall_clock=system_clock,
-            random=Random(1),
-            nonce=new_nonce,
-        )
+        gateway = without_voke()
         gateway.start()
         reader = BundleReader()
         gateway.apply(await in_slices(reader.read(fleet.files())))
