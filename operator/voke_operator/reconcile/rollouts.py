@@ -14,8 +14,9 @@ import structlog
 
 from voke_api.resources import GatewayPool
 from voke_api.resources.common import Json, listed
+from voke_api.resources.pool import GatewayPoolSpec
 from voke_operator import names
-from voke_operator.kube.objects import Objects
+from voke_operator.kube.objects import Metadata, Objects
 from voke_operator.kube.resources import PODS, STATEFUL_SETS
 from voke_operator.plan.objects import Defaults, kept_storage, pool_of, shard_objects, template_hash
 from voke_operator.plan.rollout import Restartable, Rollout, rollout
@@ -77,11 +78,12 @@ class Rollouts:
     def wanted(self, shard: Shard) -> tuple[Json, ...]:
         """Service and StatefulSet of a gateway, as they are to be; none if its pool is not there."""
         pool = self.pool(Name(shard.namespace, shard.pool))
-        if pool is None:
-            return ()
         there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
+        return () if pool is None else self._made(shard, pool.spec, there)
+
+    def _made(self, shard: Shard, pool: GatewayPoolSpec, there: Metadata | None) -> tuple[Json, ...]:
         annotations = None if there is None else there.annotations
-        return shard_objects(shard.local, shard.namespace, pool.spec, self._defaults, annotations=annotations)
+        return shard_objects(shard.local, shard.namespace, pool, self._defaults, annotations=annotations)
 
     def kept(self, shard: Shard) -> Cause | None:
         """That a gateway has another storage than its pool wants."""
@@ -105,7 +107,7 @@ class Rollouts:
     def proceed(self, pool: Name) -> list[Shard]:
         """Allow restarts of a pool's gateways as far as there is room, and note how far it is; returns the allowed."""
         wanted = self.pool(pool)
-        templates = {} if wanted is None else dict(self._templates(pool))
+        templates = {} if wanted is None else dict(self._templates(pool, wanted.spec))
         gateways = list(self._gateways_of(templates))
         found = rollout(
             gateways, max_unavailable=1 if wanted is None else wanted.spec.rollout.max_unavailable
@@ -123,13 +125,13 @@ class Rollouts:
         self._say(pool, self._cause(pool, found, records))
         return allowed
 
-    def _templates(self, pool: Name) -> Iterator[tuple[Shard, str]]:
+    def _templates(self, pool: Name, spec: GatewayPoolSpec) -> Iterator[tuple[Shard, str]]:
         """Hashes of the pod templates that are wanted, of gateways that have a StatefulSet."""
         for number in self._fleet.shards_of(pool):
             shard = Shard(*pool, number)
             there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
             if there is not None and not there.deleting:
-                yield shard, template_hash(self.wanted(shard)[-1])
+                yield shard, template_hash(self._made(shard, spec, there)[-1])
 
     def _gateways_of(self, templates: Mapping[Shard, str]) -> Iterator[Restartable]:
         for shard, template in templates.items():
