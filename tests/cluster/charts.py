@@ -17,6 +17,8 @@ from tests.cluster.binaries import helm_binaries
 from tests.cluster.control_plane import ControlPlane
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "voke-fleet"
+FIRST: Final = Path(__file__).with_name("chart") / "frozen" / "voke-fleet-0.1.0.tgz"
+"""The chart's first version, as it was published."""
 _RIGHTS: Final = {
     "ServiceAccount",
     "Role",

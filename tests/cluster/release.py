@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster import image
@@ -20,20 +21,22 @@ Json = dict[str, Any]
 class RunningRelease:
     """One release of the chart. Who uses it has to be in the machine's network."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, own: str = OWN) -> None:
+        """``own`` is the namespace of its operator."""
         self.cluster = cluster
-        self._release = Release(cluster.plane, namespace=OWN)
+        self.own = own
+        self._release = Release(cluster.plane, namespace=own)
 
     def import_images(self) -> None:
         """Make both images known to the node; ``image.build`` has to have made them, which needs another network."""
         for half in image.HALVES:
             self.cluster.node.import_image(image.image(half).archive)
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
+    def install(self, values: Mapping[str, Any] | None = None, *, chart: Path = CHART) -> None:
         """Install or upgrade to this chart, and wait until the operator is ready."""
         wanted, name = _merged(image_values(), values or {}), self._release.name
         self._release.helm(
-            "upgrade", "--install", name, str(CHART), "--create-namespace", *_WAIT, values=wanted
+            "upgrade", "--install", name, str(chart), "--create-namespace", *_WAIT, values=wanted
         )
 
     def rollback(self) -> None:
@@ -48,12 +51,12 @@ class RunningRelease:
         """Names of its pods."""
         selector = self._release.deployment()["spec"]["selector"]["matchLabels"]
         wanted = ",".join(f"{key}={value}" for key, value in selector.items())
-        found = self.cluster.plane.get("pods", "-n", OWN, "-l", wanted)["items"]
+        found = self.cluster.plane.get("pods", "-n", self.own, "-l", wanted)["items"]
         return [each["metadata"]["name"] for each in found]
 
     def account(self) -> str:
         """The operator's ServiceAccount, as the API server names it."""
-        return f"system:serviceaccount:{OWN}:{self._release.account}"
+        return f"system:serviceaccount:{self.own}:{self._release.account}"
 
     def drain(self) -> None:
         """Drain the node. One operator only: the budget of two waits for one of them to run on another node."""
@@ -67,7 +70,7 @@ class RunningRelease:
 
     def _scale(self, replicas: int) -> None:
         name = self._release.account
-        self.cluster.plane.kubectl("scale", "deployment", name, "-n", OWN, f"--replicas={replicas}")
+        self.cluster.plane.kubectl("scale", "deployment", name, "-n", self.own, f"--replicas={replicas}")
 
 
 def image_values() -> Json:

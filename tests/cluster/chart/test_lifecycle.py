@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.chart.at_work import beside, operating
-from tests.cluster.charts import Release
+from tests.cluster.charts import FIRST, Release
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Installation, plant_document, ready, voke_documents
 from tests.support.thread import meter
@@ -18,7 +18,6 @@ from voke_operator.kube.resources import SECRETS, STATEFUL_SETS
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke
 
-FIRST = Path(__file__).with_name("frozen") / "voke-fleet-0.1.0.tgz"
 SITE = "site"
 DEFINITIONS = {f"{kind}.voke.lovinka.com" for kind in ("plants", "deviceprofiles", "gatewaypools")}
 OTHER_DEFAULTS = {"defaultPool": {"writes": "Disabled"}, "replicas": 3}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from tests.cluster.charts import FIRST
 from tests.cluster.node.fleet import Fleet
 from tests.cluster.release import RunningRelease
 from voke_operator import names
@@ -13,9 +15,11 @@ from voke_operator import names
 pytestmark = pytest.mark.timeout(400)
 
 
-async def test_an_upgrade_and_its_rollback_leave_gateways_alone(
+async def test_an_upgrade_from_the_first_version_and_its_rollback_leave_gateways_alone(
     sites: Fleet, release: RunningRelease
 ) -> None:
+    await sites.by_hand(release.uninstall)
+    await sites.by_hand(partial(release.install, chart=FIRST))
     await sites.add("brno")
     pod = (await sites.gateway())["metadata"]["uid"]
     async with sites.undisturbed("brno"):
