@@ -108,7 +108,7 @@ class Engine:
         )
         self.gateways = Gateways(fetch=fetch, locate=self._locate, changed=self._heard, wall_clock=wall_clock)
         clock = asyncio.get_running_loop().time
-        documents = Documents(self.objects)
+        documents = Documents(self.objects, defaults=settings.defaults)
         self._statuses = Statuses(
             client,
             self.objects,
@@ -154,7 +154,6 @@ class Engine:
             placing=placing,
             statuses=self._statuses,
             tally=self._tally,
-            defaults=settings.defaults,
             add=self.work.add,
             report=self._report,
             now=now,
@@ -174,6 +173,7 @@ class Engine:
             report=self._report,
         )
         self._pools = PoolReconciler(
+            documents,
             self.fleet,
             children=children,
             rollouts=rollouts,
