@@ -222,4 +222,4 @@ class PlantReconciler:
             self._add(Key(Kind.PLANT, *other), fresh=True)
 
     def _dirty(self, shard: Shard) -> None:
-        self._add(Key(Kind.SHARD, shard.namespace, shard.pool, shard.number), after=SHARD_WINDOW)
+        self._add(Key.of_shard(shard), after=SHARD_WINDOW)

@@ -13,7 +13,7 @@ from voke_operator.plan.steps import pool_refs, pool_steps
 from voke_operator.reconcile.children import Children, Drifted, NotOursError
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
-from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.reconcile.queue import Key
 from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.status import causes
 from voke_operator.status.reasons import Reason
@@ -58,7 +58,7 @@ class PoolReconciler:
         name = Name(key.namespace, key.name)
         self._report(key)
         for shard in self._rollouts.proceed(name):
-            self._add(Key(Kind.SHARD, *name, shard.number))
+            self._add(Key.of_shard(shard))
         upgrading = _UPGRADING if name in self._fleet.rollouts else None
         try:
             await self._bring_in_order(name)
