@@ -26,13 +26,13 @@ class VirtualNetworkLoop(VirtualTimeLoop):
         self.listeners: dict[int, Protocols] = {}
         self._free_ports = count(50_000)
 
-    async def create_server(self, protocol_factory: Protocols, _host: Any, port: int, **_: Any) -> Any:  # type: ignore[override]
+    async def create_server(self, protocol_factory: Protocols, host: Any, port: int, **_: Any) -> Any:  # type: ignore[override]
         """Listen; port 0 is a free one."""
         port = port or next(self._free_ports)
         self.listeners[port] = protocol_factory
         return _Server(self.listeners, port)
 
-    async def create_connection(self, protocol_factory: Protocols, _host: Any, port: int, **_: Any) -> Any:  # type: ignore[override]
+    async def create_connection(self, protocol_factory: Protocols, host: Any, port: int, **_: Any) -> Any:  # type: ignore[override]
         """Connect to one of this loop's servers; refused if there is none on that port."""
         listener = self.listeners.get(port)
         if listener is None:
