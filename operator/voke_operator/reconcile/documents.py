@@ -24,8 +24,6 @@ _MOST_SHARED: Final = 1024
 """Parsed profiles and pools that are kept."""
 _PARTS: Final = ("apiVersion", "kind", "metadata", "spec")
 
-D = TypeVar("D", Plant, DeviceProfile, GatewayPool)
-
 
 @dataclass(slots=True)
 class _Parsed:
