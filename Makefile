@@ -59,7 +59,7 @@ bench-quick: install
 	$(PY) -m bench --quick $(ARGS)
 
 docs: install
-	$(PY) scripts/generate_docs.py
+	$(PY) -m scripts.generate_docs
 
 crds: install
 	$(PY) scripts/generate_crds.py

@@ -17,6 +17,13 @@ TermsFiles = Annotated[
     ),
 ]
 """Files for :func:`voke_cli.terms.read_terms`."""
+StateDirectory = Annotated[
+    Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="File with the plant's HMAC key; left out: the state directory's.")
+]
+KeyOfPlant = Annotated[str | None, typer.Option(help="Plant whose key is in the state directory.")]
 
 
 def content_of(file: Path | None) -> bytes:

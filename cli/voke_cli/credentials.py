@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voke_cli.arguments import StateDirectory
 from voke_cli.private_file import write_private
 
 if TYPE_CHECKING:  # key material takes longer to import than the rest of the command line
@@ -21,9 +22,7 @@ def credentials(
     plant: Annotated[
         str | None, typer.Argument(help="Name of the Plant; left out: all are listed.", metavar="PLANT")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
-    ] = None,
+    state: StateDirectory = None,
     export: Annotated[
         Path | None, typer.Option(help="Write what Voke wants into this directory (0700).")
     ] = None,

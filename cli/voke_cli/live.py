@@ -128,7 +128,8 @@ class Live:
             return
         pod = there.content["spec"]["template"]["spec"]
         container = pod["containers"][0]
-        pool = pool_of(shard.pool, self.pools, Defaults(image=_IMAGE))
+        broken = ("GatewayPool", shard.pool) in self.broken
+        pool = None if broken else pool_of(shard.pool, self.pools, Defaults(image=_IMAGE))
         for policy in (None, container.get("imagePullPolicy")):  # the API server puts in what was left out
             defaults = Defaults(
                 image=container["image"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Iterable
 from hashlib import shake_256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -138,22 +139,20 @@ async def _planned_live(
 ) -> tuple[Plan, list[Problem]]:
     from datetime import UTC, datetime
 
-    from voke_api.problems import unique
     from voke_cli.live import plan_live, read_live
 
     there = await read_live(client, namespace)
     defaults = there.defaults(image)
     there.lay_over(documents)
     planned = await plan_live(client, there, defaults=defaults, credentials=stand_ins, now=datetime.now(UTC))
-    found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
-    return planned, unique([*documents.problems, *there.problems, *found])
+    return planned, _problems(documents, planned, there.problems)
 
 
 def _empty(files: list[Path], image: str) -> tuple[Plan, list[Problem]]:
     """In an empty namespace."""
     from datetime import UTC, datetime
 
-    from voke_api.problems import Severity, unique
+    from voke_api.problems import Severity
     from voke_cli.documents import read_documents
     from voke_operator.plan.candidates import Surroundings
     from voke_operator.plan.objects import Defaults
@@ -181,8 +180,15 @@ def _empty(files: list[Path], image: str) -> tuple[Plan, list[Problem]]:
         credentials=stand_ins,
         now=datetime.now(UTC),
     )
+    return planned, _problems(documents, planned)
+
+
+def _problems(documents: Documents, planned: Plan, there: Iterable[Problem] = ()) -> list[Problem]:
+    """What is wrong with the files and with what is ``there``, each once, and where in the files it is."""
+    from voke_api.problems import unique
+
     found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
-    return planned, unique([*documents.problems, *found])
+    return unique([*documents.problems, *there, *found])
 
 
 def stand_ins(candidate: Candidate) -> PlantCredentials:

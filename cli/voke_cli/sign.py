@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voke_cli.arguments import TermsFiles, content_of
+from voke_cli.arguments import KeyFile, KeyOfPlant, StateDirectory, TermsFiles, content_of
 
 if TYPE_CHECKING:
     from voke_gateway.protocol.sign import Signer
@@ -36,13 +36,9 @@ def sign(
     ] = None,
     *,
     plant_id: Annotated[str | None, typer.Option(help="Voke's id of the plant.", metavar="UUID")] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="File with the plant's HMAC key; left out: the state directory's.")
-    ] = None,
-    plant: Annotated[str | None, typer.Option(help="Plant whose key is in the state directory.")] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
-    ] = None,
+    key_file: KeyFile = None,
+    plant: KeyOfPlant = None,
+    state: StateDirectory = None,
     with_topic: Annotated[
         bool, typer.Option("--with-topic", help="Print the topic before the message.")
     ] = False,

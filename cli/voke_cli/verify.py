@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from voke_cli.arguments import TermsFiles, content_of, seconds
+from voke_cli.arguments import KeyFile, KeyOfPlant, StateDirectory, TermsFiles, content_of, seconds
 from voke_cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -32,13 +32,9 @@ def verify(
     plant_id: Annotated[
         str | None, typer.Option(help="Voke's id of the plant; left out: the topic's.", metavar="UUID")
     ] = None,
-    key_file: Annotated[
-        Path | None, typer.Option(help="File with the plant's HMAC key; left out: the state directory's.")
-    ] = None,
-    plant: Annotated[str | None, typer.Option(help="Plant whose key is in the state directory.")] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
-    ] = None,
+    key_file: KeyFile = None,
+    plant: KeyOfPlant = None,
+    state: StateDirectory = None,
     topic: Annotated[str | None, typer.Option(help="Topic of a payload captured without it.")] = None,
     at: Annotated[
         str | None,

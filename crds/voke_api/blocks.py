@@ -127,13 +127,6 @@ def gap(lower: Block, upper: Block) -> Item | None:
     return Item("gap", lower.table, lower.end, upper.address - lower.end)
 
 
-def without(block: Block, bad: Collection[str], *, max_registers: int, max_gap: int) -> tuple[Block, ...]:
-    """The requests that read a block's items except those whose keys are ``bad``, around their addresses."""
-    good = [item for item in block.items if item.key not in bad]
-    refused = [item for item in block.items if item.key in bad]
-    return plan_blocks(good, max_registers=max_registers, max_gap=max_gap, avoid=refused)
-
-
 def requests_per_second(plant: ResolvedPlant) -> dict[str, float]:
     """Modbus requests per second by connection, on average, while everything answers."""
     rates = dict.fromkeys((connection.name for connection in plant.connections), 0.0)

@@ -85,7 +85,7 @@ class OutboxStatus(Answer):
     oldest_at: Instant | None = None
     """When the oldest waiting message was made."""
     dropped: int = 0
-    """Snapshots lost to quota or age since the gateway started."""
+    """Messages given up for want of room or for their age, since the gateway started."""
     quarantined: int = 0
     """Messages that can never be delivered, since the gateway started."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voke_api.blocks import Block, Item, gap, halves, plan_blocks, register_count, without
+from voke_api.blocks import Block, Item, gap, halves, plan_blocks, register_count
 from voke_api.resources.common import Table
 from voke_api.resources.points import Point
 
@@ -57,14 +57,14 @@ def test_an_item_longer_than_a_request_is_an_error_that_names_it() -> None:
 
 
 def test_without_a_refused_point_its_address_is_not_read_along() -> None:
-    (block,) = plan_blocks([item("a", 10), item("b", 11), item("c", 12)], max_registers=100, max_gap=8)
-    rest = without(block, {"b"}, max_registers=100, max_gap=8)
+    points = [item("a", 10), item("c", 12)]
+    rest = plan_blocks(points, max_registers=100, max_gap=8, avoid=[item("b", 11)])
     assert spans(rest) == [("holding", 10, 1), ("holding", 12, 1)]
 
 
 def test_a_point_that_covers_a_refused_one_is_still_read_whole() -> None:
-    (block,) = plan_blocks([item("word", 10, 4), item("bad", 11)], max_registers=100, max_gap=8)
-    assert spans(without(block, {"bad"}, max_registers=100, max_gap=8)) == [("holding", 10, 4)]
+    rest = plan_blocks([item("word", 10, 4)], max_registers=100, max_gap=8, avoid=[item("bad", 11)])
+    assert spans(rest) == [("holding", 10, 4)]
 
 
 def test_halving_ends_at_single_things() -> None:

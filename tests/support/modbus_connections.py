@@ -34,7 +34,7 @@ async def connection(
     port: int, *devices: ResolvedDevice, random: Random | None = None, host: str = "127.0.0.1", **spec: Any
 ) -> AsyncIterator[Connection]:
     """A connection ``plc1`` that is closed at the end; ``spec`` adds to its Modbus TCP settings."""
-    settings = ModbusTcp(host=host, port=port, **{"timeout": 0.2, **spec})
+    settings = ModbusTcp(host=host, port=port, **{"timeout": 5.0, **spec})
     opened = DRIVERS["modbus_tcp"](
         ConnectionSpec(name="plc1", modbus_tcp=settings),
         devices,

@@ -32,3 +32,8 @@ def device(
         mask=mask,
         raw_fields=frozenset(raw_fields),
     )
+
+
+def unit(number: int) -> ResolvedDevice:
+    """Device ``U<n>`` on unit n with one point, x, in holding 40."""
+    return device(point("x", 40), name=f"U{number}", unit=number)

@@ -143,3 +143,13 @@ class ScriptedServer:
             self.open -= 1
             self._tasks.discard(task)
             writer.close()
+
+
+def silent_units(*numbers: int) -> ScriptedServer:
+    """A server on which these units never reply."""
+
+    def script(asked: Asked, peer: Peer) -> None:
+        if asked.unit not in numbers:
+            peer.reply(asked)
+
+    return ScriptedServer(script)

@@ -48,6 +48,16 @@ def make_credentials(plant: ResolvedPlant, **fields: Any) -> PlantCredentials:
     return PlantCredentials(client_id=plant.plant_id, username=plant.plant_id, **given)
 
 
+def now() -> float:
+    """The loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def numbers(voke: SimulatedVoke) -> list[int]:
+    """Which of a rig's snapshots were accepted, in order."""
+    return [content["no"] for content in voke.accepted()]
+
+
 class Rig:
     """One Uplink, its store and its numbers."""
 

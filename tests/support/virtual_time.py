@@ -133,7 +133,9 @@ def on_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[
     return run_it
 
 
-def run(main: Coroutine[Any, Any, _T]) -> _T:
+def run(
+    main: Coroutine[Any, Any, _T], *, loop_factory: Callable[[], VirtualTimeLoop] = VirtualTimeLoop
+) -> _T:
     """Run ``main`` on a new virtual clock to its end and return its result.
 
     Raises:
@@ -141,7 +143,7 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
         LivelockError: the program spins.
         UnhandledError: a background task or a callback failed unnoticed.
     """
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, VirtualTimeLoop)
         result = runner.run(main)

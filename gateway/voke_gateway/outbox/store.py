@@ -61,6 +61,11 @@ class StoreState:
     """Acks, alarms and info beyond their own bound: somebody should know."""
     quarantined: int = 0
 
+    @property
+    def dropped(self) -> int:
+        """Messages that were given up, for whichever bound."""
+        return self.dropped_quota + self.dropped_age + self.dropped_urgent
+
 
 class Store(Protocol):
     """Messages of all plants of one gateway. Every method but ``flush`` returns at once."""

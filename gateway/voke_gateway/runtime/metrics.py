@@ -154,7 +154,7 @@ class GatewayCollector(Collector):
         stats = [source.runner.stats for source in sources]
         devices = [len(source.runner.plant.devices) for source in sources]
         states = [self._store.state(name) for name in names]
-        dropped = [state.dropped_quota + state.dropped_age + state.quarantined for state in states]
+        dropped = [state.dropped + state.quarantined for state in states]
         yield _per_plant("devices", "Devices.", names, devices)
         yield _per_plant("backlog_messages", "Messages waiting.", names, [s.messages for s in states])
         yield _per_plant("dropped_messages", "Messages lost.", names, dropped, counter=True)

@@ -53,7 +53,7 @@ def plant_status(
             messages=waiting.messages,
             bytes=waiting.bytes,
             oldest_at=waiting.oldest_at,
-            dropped=waiting.dropped_quota + waiting.dropped_age,
+            dropped=waiting.dropped,
             quarantined=waiting.quarantined,
         ),
         connections=tuple(

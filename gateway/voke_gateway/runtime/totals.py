@@ -20,7 +20,9 @@ class Totals:
     published: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By QoS and result."""
     dropped: Counter[tuple[str]] = field(
-        default_factory=lambda: Counter({(r,): 0 for r in ("quota", "age", "quarantined", "removed")})
+        default_factory=lambda: Counter(
+            {(r,): 0 for r in ("quota", "age", "urgent", "quarantined", "removed")}
+        )
     )
     """By reason."""
     reconnects: Counter[tuple[str]] = field(default_factory=Counter)
@@ -45,6 +47,7 @@ class Totals:
             self.reconnects[(reason,)] += count
         self.dropped[("quota",)] += state.dropped_quota
         self.dropped[("age",)] += state.dropped_age
+        self.dropped[("urgent",)] += state.dropped_urgent
         self.dropped[("quarantined",)] += state.quarantined
         self.signed += stats.signed
         self.commands_ignored += stats.commands["ignored"]

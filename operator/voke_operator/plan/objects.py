@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from voke_api.resources import GatewayPool
-from voke_api.resources.common import API_VERSION, Json, Model
+from voke_api.resources.common import API_VERSION, Json, Metadata, Model
 from voke_api.resources.pool import GatewayPoolSpec, Storage
 from voke_operator import names
 from voke_operator.plan.difference import differing
@@ -59,19 +59,12 @@ class Defaults(Model):
     """User and group of the gateway; null: the platform chooses, as OpenShift does."""
 
 
-def pool_of(name: str, pools: Mapping[str, GatewayPool], defaults: Defaults | None) -> GatewayPool | None:
+def pool_of(name: str, pools: Mapping[str, GatewayPool], defaults: Defaults) -> GatewayPool | None:
     """The pool of that name; for one called ``default`` that does not exist the installation's settings stand."""
-    pool = pools.get(name)
-    if pool is None and name == "default" and defaults is not None:
-        return GatewayPool.model_validate(
-            {
-                "apiVersion": API_VERSION,
-                "kind": "GatewayPool",
-                "metadata": {"name": name},
-                "spec": defaults.pool.model_dump(mode="json", exclude_unset=True),
-            }
-        )
-    return pool
+    if name != "default" or name in pools:
+        return pools.get(name)
+    metadata = Metadata(name=name)
+    return GatewayPool(api_version=API_VERSION, kind="GatewayPool", metadata=metadata, spec=defaults.pool)
 
 
 def bundle_secret(shard: ShardId, namespace: str, files: Mapping[str, bytes]) -> Json:

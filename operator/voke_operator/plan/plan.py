@@ -10,7 +10,7 @@ from typing import Final
 from voke_api.bundle import BundlePlant, PackedPlant, pack_plant, profile_size
 from voke_api.problems import Problem, Severity, dotted
 from voke_api.resolved import PlantCredentials
-from voke_api.resources import GatewayPool, Plant
+from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_operator import names
 from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, shard_bundle
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
@@ -96,42 +96,15 @@ def plan(
     )
     made = {each.plant.metadata.name: _made(each, credentials) for each in found}
     packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}
-    kept = {
-        name: one
-        for each in held.values()
-        for name, one in each.packed.items()
-        if one.plant_id == ids.get(name)
-    }
-    sizes = {name: profile_size(profile) for name, profile in around.profiles.items()}
-    best = {**kept, **packed}
-    claims = [
-        claim(
-            each,
-            best.get(name),
-            sizes,
-            unusable=None if name in packed else str(made[name]),
-            duplicate=None if each.duplicate is None else each.duplicate.message,
-            released=world.released.get(name, ()),
-        )
-        for each in found
-        for name in (each.plant.metadata.name,)
-    ]
+    best = {**_kept(held.values(), ids), **packed}
+    claims = list(_claims(found, made, best, around.profiles, world.released))
     limits = {name: limits_of(pool.spec) for name, pool in pools.items()}
     placement = place(claims, limits, [each.seen for each in held.values()])
     shards = []
     for shard, carries in placement.shards.items():
-        there = held.get(shard)
-        bundle = shard_bundle(
-            [best[name] for name in carries.plants if name in best],
-            around.profiles,
-            None if there is None else there.files,
-            leaving=carries.leaving,
-            notes={name: str(made[name]) for name in carries.plants if name not in packed},
-            applied=0 if there is None else there.applied,
-        )
-        shards.append(
-            _planned(namespace, carries, bundle, pools.get(shard.pool), defaults=defaults, world=world)
-        )
+        bundle = _bundle(carries, made, best, around.profiles, held.get(shard))
+        pool = pools.get(shard.pool)
+        shards.append(_planned(namespace, carries, bundle, pool, defaults=defaults, world=world))
     steps = list(_steps(namespace, shards, pools, held, world.objects))
     weights = {each.plant: each.weight for each in claims}
     return Plan(
@@ -185,6 +158,50 @@ def note(problems: Iterable[Problem]) -> str:
     """Why a Plant's newest version is not used, for the gateway's reader; empty: nothing is wrong."""
     errors = [sentence(each) for each in problems if each.severity is Severity.ERROR]
     return "; ".join(errors[:_MOST_SAID])
+
+
+def _kept(held: Iterable[HeldShard], ids: Mapping[str, str]) -> dict[str, PackedPlant]:
+    """What runs of each plant, by name: for those whose newest version cannot be used."""
+    packed = [entry for each in held for entry in each.packed.items()]
+    return {name: one for name, one in packed if one.plant_id == ids.get(name)}
+
+
+def _claims(
+    found: Iterable[Candidate],
+    made: Mapping[str, PackedPlant | str],
+    best: Mapping[str, PackedPlant],
+    profiles: Mapping[str, DeviceProfile],
+    released: Mapping[str, Collection[str]],
+) -> Iterator[Claim]:
+    sizes = {name: profile_size(profile) for name, profile in profiles.items()}
+    for each in found:
+        name = each.plant.metadata.name
+        newest = made[name]
+        yield claim(
+            each,
+            best.get(name),
+            sizes,
+            unusable=newest if isinstance(newest, str) else None,
+            duplicate=None if each.duplicate is None else each.duplicate.message,
+            released=released.get(name, ()),
+        )
+
+
+def _bundle(
+    carries: ShardPlan,
+    made: Mapping[str, PackedPlant | str],
+    best: Mapping[str, PackedPlant],
+    profiles: Mapping[str, DeviceProfile],
+    there: HeldShard | None,
+) -> ShardBundle:
+    return shard_bundle(
+        [best[name] for name in carries.plants if name in best],
+        profiles,
+        None if there is None else there.files,
+        leaving=carries.leaving,
+        notes={name: why for name in carries.plants if isinstance(why := made[name], str)},
+        applied=0 if there is None else there.applied,
+    )
 
 
 def _planned(

@@ -15,6 +15,7 @@ from voke_api.validate import validate
 from voke_operator.kube.client import Object
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, Resource
+from voke_operator.plan.objects import Defaults, pool_of
 from voke_operator.reconcile.fleet import Name
 
 _MOST_PLANTS: Final = 256
@@ -22,8 +23,6 @@ _MOST_PLANTS: Final = 256
 _MOST_SHARED: Final = 1024
 """Parsed profiles and pools that are kept."""
 _PARTS: Final = ("apiVersion", "kind", "metadata", "spec")
-
-D = TypeVar("D", Plant, DeviceProfile, GatewayPool)
 
 
 @dataclass(slots=True)
@@ -37,8 +36,10 @@ class _Parsed:
 class Documents:
     """What people declared, as types."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, *, defaults: Defaults) -> None:
+        """``defaults``: what stands for the pool called default where there is none."""
         self._objects = objects
+        self._defaults = defaults
         self._plants: OrderedDict[Name, _Parsed] = OrderedDict()
         self._shared: OrderedDict[tuple[Resource, Name], _Parsed] = OrderedDict()
 
@@ -60,8 +61,10 @@ class Documents:
         return parsed.found
 
     def pool(self, name: Name) -> GatewayPool | None:
-        """A pool, if it is there and can be read."""
+        """What a pool is to be; None: it is not there, or cannot be read."""
         found = self._read_shared(POOLS, name)
+        if found is None:
+            return pool_of(name.name, {}, self._defaults)
         return found if isinstance(found, GatewayPool) else None
 
     def profiles(self, namespace: str, wanted: Iterable[str]) -> dict[str, DeviceProfile]:

@@ -19,21 +19,14 @@ from typing import Final
 
 import structlog
 
-from voke_operator import names
 from voke_operator.credentials.material import USUAL, Life
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import NotFoundError, PermanentError, RetryError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import (
-    EVENTS,
-    PLANTS,
-    POOLS,
-    PROFILES,
-    SECRETS,
-)
+from voke_operator.kube.resources import EVENTS, PLANTS, POOLS
 from voke_operator.kube.sources import Scope, Sources
 from voke_operator.plan.objects import Defaults
-from voke_operator.reconcile.children import Children, owner_of
+from voke_operator.reconcile.children import Children
 from voke_operator.reconcile.copies import BundleCopies
 from voke_operator.reconcile.credentials import CredentialKeeper, ReferencedSecrets
 from voke_operator.reconcile.documents import Documents
@@ -47,6 +40,7 @@ from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.reconcile.shards import ShardReconciler
 from voke_operator.reconcile.statuses import Statuses
 from voke_operator.reconcile.tally import Tally
+from voke_operator.reconcile.triggers import Triggers
 from voke_operator.runtime.metrics import Fleet as FleetFigures
 from voke_operator.runtime.metrics import OperatorMetrics
 from voke_operator.status.damping import Damper, Rate
@@ -108,7 +102,7 @@ class Engine:
         )
         self.gateways = Gateways(fetch=fetch, locate=self._locate, changed=self._heard, wall_clock=wall_clock)
         clock = asyncio.get_running_loop().time
-        documents = Documents(self.objects)
+        documents = Documents(self.objects, defaults=settings.defaults)
         self._statuses = Statuses(
             client,
             self.objects,
@@ -118,12 +112,13 @@ class Engine:
             damper=Damper(Rate(per_second=STATUS_RATE, burst=STATUS_RATE)),
             events=self.events,
             figures=figures,
-            wake=self._report,
+            wake=self.reports.add,
             wall_clock=wall_clock,
             clock=clock,
         )
         self._placing = placing = Placing(self.objects, documents, self.fleet, self.gateways)
-        self._tally = Tally(metrics, clock=clock)
+        tally = Tally(metrics, clock=clock)
+        self._triggers = Triggers(self.fleet, work=self.work, reports=self.reports, tally=tally)
         children = Children(client, self.objects, drifted=metrics.drifted)
         rollouts = Rollouts(
             self.objects, documents, self.fleet, self.gateways, defaults=settings.defaults, clock=clock
@@ -132,14 +127,7 @@ class Engine:
         self._keeper = CredentialKeeper(
             client,
             self.objects,
-            issuer=IssuerKeeper(
-                client,
-                self.objects,
-                namespace=settings.namespace,
-                given=settings.issuer,
-                life=settings.life,
-                now=now,
-            ),
+            issuer=_issuer(client, self.objects, settings, now),
             register=self._statuses,
             copies=BundleCopies(client, self.objects, self.fleet),
             drifted=metrics.drifted,
@@ -153,10 +141,9 @@ class Engine:
             keeper=self._keeper,
             placing=placing,
             statuses=self._statuses,
-            tally=self._tally,
-            defaults=settings.defaults,
+            tally=tally,
             add=self.work.add,
-            report=self._report,
+            report=self.reports.add,
             now=now,
             random=random,
         )
@@ -171,15 +158,16 @@ class Engine:
             gateways=self.gateways,
             drifted=metrics.drifted,
             add=self.work.add,
-            report=self._report,
+            report=self.reports.add,
         )
         self._pools = PoolReconciler(
+            documents,
             self.fleet,
             children=children,
             rollouts=rollouts,
             drifted=metrics.drifted,
             add=self.work.add,
-            report=self._report,
+            report=self.reports.add,
         )
 
     async def run(self) -> None:
@@ -220,7 +208,7 @@ class Engine:
         self._unseen = {Key(Kind.PLANT, each.namespace, each.name) for each in self.objects.all(PLANTS)}
         self._unseen |= {Key(Kind.PLANT, *name) for name in self.fleet.plants}
         for shard in self.fleet.shards:
-            self.work.add(_key(shard), after=SHARD_WINDOW)
+            self.work.add(Key.of_shard(shard), after=SHARD_WINDOW)
         log.info("work begins", plants=self.objects.count(PLANTS), shards=len(self.fleet.shards))
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -253,67 +241,12 @@ class Engine:
             self._placing.all_visited()
             log.info("everything was looked at", plants=self.objects.count(PLANTS))
 
-    def _report(self, key: Key) -> None:
-        self.reports.add(key)
-
     def _changed(self, kind: str, namespace: str, name: str) -> None:
-        """Something in the cluster is not as it was: who has to look?"""
-        if not self._has_begun:
-            return
-        full = Name(namespace, name)
-        match kind:
-            case PLANTS.kind:
-                self.work.add(Key(Kind.PLANT, *full), fresh=True)
-            case PROFILES.kind:
-                self._wake(self.fleet.with_profile(full))
-            case POOLS.kind:
-                self.work.add(Key(Kind.POOL, *full), fresh=True)
-                self._wake(self.fleet.in_pool(full))
-                for number in self.fleet.shards_of(full):
-                    self.work.add(Key(Kind.SHARD, *full, number), after=SHARD_WINDOW)
-            case SECRETS.kind:
-                plant = name.removeprefix(names.plant_secret(""))
-                if plant != name:
-                    self.work.add(Key(Kind.PLANT, namespace, plant), fresh=True)
-                self._wake(self.fleet.with_secret(full))
-        key = owner_of(kind, full)
-        if key is not None:
-            self._child_changed(key)
-
-    def _child_changed(self, key: Key) -> None:
-        if key.number is None:
-            self.work.add(key)
-        elif Shard(key.namespace, key.name, key.number) in self.fleet.shards:
-            self.work.add(key, after=SHARD_WINDOW)
-
-    def _wake(self, plants: frozenset[Name]) -> None:
-        for plant in plants:
-            self.work.add(Key(Kind.PLANT, *plant), fresh=True)
+        if self._has_begun:
+            self._triggers.changed(kind, Name(namespace, name))
 
     def _heard(self, news: News) -> None:
-        """A gateway says something new."""
-        shard, record = news.shard, self.fleet.shards.get(news.shard)
-        if record is None:
-            return
-        plants = set(news.plants)
-        if news.gateway or news.silence:
-            view = self.gateways.view(shard)
-            before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
-            if news.silence or record.applied < before:
-                plants.update(record.plants)
-            else:
-                waited = [
-                    (name, each) for name, each in self.fleet.members(shard) if (each.written or 0) > before
-                ]
-                plants.update(name.name for name, _ in waited)
-                for _, each in waited:
-                    self._tally.taken_in(each, record.applied)
-        for plant in plants:
-            self._report(Key(Kind.PLANT, shard.namespace, plant))
-        if plants:
-            self._report(Key(Kind.POOL, shard.namespace, shard.pool))
-        if record.leaving:
-            self.work.add(_key(shard))
+        self._triggers.heard(news, self.gateways.view(news.shard))
 
     def _locate(self, shard: Shard) -> str | None:
         record = self.fleet.shards.get(shard)
@@ -330,5 +263,14 @@ class Engine:
         await self._client.create(EVENTS, post.event)
 
 
-def _key(shard: Shard) -> Key:
-    return Key(Kind.SHARD, shard.namespace, shard.pool, shard.number)
+def _issuer(
+    client: Client, objects: Objects, settings: Settings, now: Callable[[], datetime]
+) -> IssuerKeeper:
+    return IssuerKeeper(
+        client,
+        objects,
+        namespace=settings.namespace,
+        given=settings.issuer,
+        life=settings.life,
+        now=now,
+    )

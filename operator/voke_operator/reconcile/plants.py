@@ -26,7 +26,6 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import POOLS, PROFILES
 from voke_operator.plan.bundles import inputs_of
 from voke_operator.plan.candidates import Candidate, Surroundings, candidate
-from voke_operator.plan.objects import Defaults, pool_of
 from voke_operator.plan.packing import limits_of, weigh
 from voke_operator.plan.placement import Claim
 from voke_operator.plan.plan import note
@@ -60,7 +59,6 @@ class PlantReconciler:
         placing: Placing,
         statuses: Statuses,
         tally: Tally,
-        defaults: Defaults,
         add: Callable[..., None],
         report: Callable[[Key], None],
         now: Callable[[], datetime],
@@ -75,7 +73,6 @@ class PlantReconciler:
         self._placing = placing
         self._statuses = statuses
         self._tally = tally
-        self._defaults = defaults
         self._add = add
         self._report = report
         self._now = now
@@ -161,11 +158,9 @@ class PlantReconciler:
         """
         profiles = frozenset(device.profile for device in plant.spec.devices if device.profile is not None)
         pool_name = Name(name.namespace, plant.spec.pool)
-        found = self._documents.pool(pool_name)
+        pool = self._documents.pool(pool_name)
         versions = {f"{POOLS.kind} {plant.spec.pool}": self._documents.version(POOLS, pool_name)}
-        broken = found is None and self._objects.get(POOLS, *pool_name) is not None
-        pools = {} if found is None else {plant.spec.pool: found}
-        pool = None if broken else pool_of(plant.spec.pool, pools, self._defaults)
+        broken = pool is None and self._objects.get(POOLS, *pool_name) is not None
         wanted = secrets_of(plant, pool)
         before = self._fleet.plant(name).references.plant_id
         self._fleet.refer(
@@ -227,4 +222,4 @@ class PlantReconciler:
             self._add(Key(Kind.PLANT, *other), fresh=True)
 
     def _dirty(self, shard: Shard) -> None:
-        self._add(Key(Kind.SHARD, shard.namespace, shard.pool, shard.number), after=SHARD_WINDOW)
+        self._add(Key.of_shard(shard), after=SHARD_WINDOW)

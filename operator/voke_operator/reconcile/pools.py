@@ -11,8 +11,9 @@ from voke_operator.plan.difference import Conflict
 from voke_operator.plan.objects import pool_objects
 from voke_operator.plan.steps import pool_refs, pool_steps
 from voke_operator.reconcile.children import Children, Drifted, NotOursError
+from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
-from voke_operator.reconcile.queue import Key, Kind
+from voke_operator.reconcile.queue import Key
 from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.status import causes
 from voke_operator.status.reasons import Reason
@@ -30,6 +31,7 @@ class PoolReconciler:
 
     def __init__(
         self,
+        documents: Documents,
         fleet: Fleet,
         *,
         children: Children,
@@ -39,6 +41,7 @@ class PoolReconciler:
         report: Callable[[Key], None],
     ) -> None:
         """``add`` puts a key into the queue of work, ``report`` into the one of statuses."""
+        self._documents = documents
         self._fleet = fleet
         self._children = children
         self._rollouts = rollouts
@@ -55,7 +58,7 @@ class PoolReconciler:
         name = Name(key.namespace, key.name)
         self._report(key)
         for shard in self._rollouts.proceed(name):
-            self._add(Key(Kind.SHARD, *name, shard.number))
+            self._add(Key.of_shard(shard))
         upgrading = _UPGRADING if name in self._fleet.rollouts else None
         try:
             await self._bring_in_order(name)
@@ -70,7 +73,7 @@ class PoolReconciler:
         return upgrading
 
     async def _bring_in_order(self, name: Name) -> None:
-        pool = self._rollouts.pool(name)
+        pool = self._documents.pool(name)
         spec = None if pool is None else pool.spec
         in_use = bool(self._fleet.shards_of(name))
         wanted = pool_objects(name.name, name.namespace, spec) if in_use and spec is not None else ()

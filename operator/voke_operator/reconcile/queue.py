@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
 from random import Random
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 import structlog
 
 from voke_api import backoff
 from voke_operator.kube.errors import KubeError, RetryError
+from voke_operator.status.poll import Shard
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,11 @@ class Key:
     """Of the Plant or the pool."""
     number: int | None = None
     """Of the shard within the pool."""
+
+    @classmethod
+    def of_shard(cls, shard: Shard) -> Self:
+        """A gateway's."""
+        return cls(Kind.SHARD, shard.namespace, shard.pool, shard.number)
 
     def __str__(self) -> str:
         """As ``shard energy/default/3``."""

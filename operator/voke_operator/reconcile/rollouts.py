@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import structlog
 
-from voke_api.resources import GatewayPool
 from voke_api.resources.common import Json, listed
 from voke_api.resources.pool import GatewayPoolSpec
 from voke_operator import names
 from voke_operator.kube.objects import Metadata, Objects
 from voke_operator.kube.resources import PODS, STATEFUL_SETS
-from voke_operator.plan.objects import Defaults, kept_storage, pool_of, shard_objects, template_hash
+from voke_operator.plan.objects import Defaults, kept_storage, shard_objects, template_hash
 from voke_operator.plan.rollout import Restartable, Rollout, rollout
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, Pod, Restart, ShardRecord
@@ -70,14 +69,9 @@ class Rollouts:
         self._defaults = defaults
         self._clock = clock
 
-    def pool(self, name: Name) -> GatewayPool | None:
-        """What a pool is to be; None: it is not there, or cannot be read, and its gateways go on as they are."""
-        found = self._documents.pool(name)
-        return pool_of(name.name, {} if found is None else {name.name: found}, self._defaults)
-
     def wanted(self, shard: Shard) -> tuple[Json, ...]:
-        """Service and StatefulSet of a gateway, as they are to be; none if its pool is not there."""
-        pool = self.pool(Name(shard.namespace, shard.pool))
+        """Service and StatefulSet of a gateway, as they are to be; none: it goes on as it is, for lack of its pool."""
+        pool = self._documents.pool(Name(shard.namespace, shard.pool))
         there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
         return () if pool is None else self._made(shard, pool.spec, there)
 
@@ -87,7 +81,7 @@ class Rollouts:
 
     def kept(self, shard: Shard) -> Cause | None:
         """That a gateway has another storage than its pool wants."""
-        pool = self.pool(Name(shard.namespace, shard.pool))
+        pool = self._documents.pool(Name(shard.namespace, shard.pool))
         there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
         held = None if pool is None or there is None else kept_storage(pool.spec, there.annotations)
         if pool is None or held is None:
@@ -106,7 +100,7 @@ class Rollouts:
 
     def proceed(self, pool: Name) -> list[Shard]:
         """Allow restarts of a pool's gateways as far as there is room, and note how far it is; returns the allowed."""
-        wanted = self.pool(pool)
+        wanted = self._documents.pool(pool)
         templates = {} if wanted is None else dict(self._templates(pool, wanted.spec))
         gateways = list(self._gateways_of(templates))
         found = rollout(

@@ -81,7 +81,7 @@ def device(points: list[Json], **more: Any) -> Json:
 
 def document(port: int, *devices: Json, **connection: Any) -> Json:
     """A Plant with one connection."""
-    tcp = {"host": "127.0.0.1", "port": port, "timeout": "300ms", **connection}
+    tcp = {"host": "127.0.0.1", "port": port, "timeout": "2s", **connection}
     return {
         "apiVersion": "voke.lovinka.com/v1alpha1",
         "kind": "Plant",

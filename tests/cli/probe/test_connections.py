@@ -42,7 +42,7 @@ class Unsettled(ModbusServer):
 async def test_a_plc_that_needs_rest_after_connecting_is_known(fault: SimFault, tmp_path: Path) -> None:
     async with Unsettled({1: meter()}) as server:
         server.fail_at_first(fault)
-        found = await probed(tmp_path, document(server.port, device(declared()), timeout="100ms"))
+        found = await probed(tmp_path, document(server.port, device(declared()), timeout="400ms"))
     assert found.said() == [("plc1", "settle", {"settleAfterConnect": "1s"})]
     assert server.stats.connections_peak == 1
 
@@ -102,7 +102,7 @@ async def test_the_second_use_of_an_endpoint_is_refused_with_a_reason(tmp_path: 
 async def test_two_silent_units_do_not_keep_a_third_from_being_read(tmp_path: Path) -> None:
     async with ModbusServer({5: meter()}, unknown_unit=None) as server:
         devices = [device(declared(), externalId=f"M{unit}", unitId=unit) for unit in (3, 4, 5)]
-        found = await probed(tmp_path, document(server.port, *devices, timeout="100ms"))
+        found = await probed(tmp_path, document(server.port, *devices, timeout="500ms"))
     assert found.values["voltageV"] == 231.7
     assert {about for about, kind, _ in found.said() if kind == "unit-id"} == {"M3", "M4"}
 

@@ -290,7 +290,7 @@ MISTAKES = [
     Mistake("a gap that must not be read", device(declared("voltageV", "socPercent")), "M1", "gap", {"maxGap": 0},
         faults=(RefusedBlock(44, 46),)),
     Mistake("a time-out that is too short", device(declared(*ONE)), "plc1", "timeout", {"timeout": "2s"},
-        faults=(Slow(0.6),)),
+        faults=(Slow(0.6),), connection={"timeout": "300ms"}),
     Mistake("all connections taken", device(declared(*ONE)), "plc1", "slots-taken", {"closeAfterPoll": True},
         faults=(AcceptThenClose(),)),
 ]  # fmt: skip

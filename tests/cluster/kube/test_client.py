@@ -189,7 +189,7 @@ async def test_an_answer_is_typed_by_what_is_to_be_done(
 
 
 async def test_a_server_that_is_away_or_hangs_is_unavailable(faulty: FaultyApi, namespace: str) -> None:
-    unlucky = Client(await from_kubeconfig(faulty.kubeconfig), timeout=0.3)
+    unlucky = Client(await from_kubeconfig(faulty.kubeconfig), timeout=2.0)
     async with faulty.away():
         with pytest.raises(errors.UnavailableError, match="ClientConnectorError"):
             await unlucky.get(SECRETS, namespace, "one")

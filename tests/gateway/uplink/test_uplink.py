@@ -12,8 +12,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from structlog.testing import capture_logs
 
-from tests.support.simulated_voke import SimulatedVoke
-from tests.support.uplinks import KEY, PLANT_ID, Rig, make_credentials, make_plant, simulated_voke
+from tests.support.uplinks import (
+    KEY,
+    PLANT_ID,
+    Rig,
+    make_credentials,
+    make_plant,
+    now,
+    numbers,
+    simulated_voke,
+)
 from tests.support.virtual_time import EPOCH, run
 from voke_gateway.uplink.session import (
     Closed,
@@ -23,14 +31,6 @@ from voke_gateway.uplink.session import (
     CredentialsError,
     Inbound,
 )
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def numbers(voke: SimulatedVoke) -> list[int]:
-    return [content["no"] for content in voke.accepted()]
 
 
 @cache

@@ -173,11 +173,10 @@ def test_nothing_is_lost_overtaken_or_signed_alike(script: list[Action]) -> None
 
     arrived = {identity(m.document) for m in voke.received if m.code == 0}
     put_by_us = {identity(_parsed(entry)) for entry in world.entries}
-    dropped = state.dropped_quota + state.dropped_age + state.dropped_urgent
     delivered = sum(world.rig.stats.delivered.values())
     assert arrived <= put_by_us
-    assert len(put_by_us - arrived) <= dropped + state.quarantined
-    assert delivered + dropped + state.quarantined >= len(world.entries)
+    assert len(put_by_us - arrived) <= state.dropped + state.quarantined
+    assert delivered + state.dropped + state.quarantined >= len(world.entries)
     too_large = {identity(_parsed(e)) for e in world.entries if TOO_LARGE.encode() in e.content}
     assert state.quarantined <= len(too_large | world.condemned)
 

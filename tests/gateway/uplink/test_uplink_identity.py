@@ -9,16 +9,19 @@ from random import Random
 import pytest
 
 from tests.support.simulated_voke import SimulatedVoke
-from tests.support.uplinks import PLANT_ID, Rig, make_credentials, make_plant, simulated_voke
+from tests.support.uplinks import (
+    PLANT_ID,
+    Rig,
+    make_credentials,
+    make_plant,
+    now,
+    simulated_voke,
+)
 from tests.support.virtual_time import run
 from voke_gateway.uplink.identity import IdentityWatch
 from voke_gateway.uplink.session import CloseReason, Login
 
 HOUR = 3600.0
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def login() -> Login:

@@ -11,6 +11,7 @@ import pytest
 from voke_operator import names
 from voke_operator.kube.objects import Objects, known_of
 from voke_operator.kube.resources import STATEFUL_SETS
+from voke_operator.plan.objects import Defaults
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim
 from voke_operator.reconcile.documents import Documents
@@ -60,7 +61,10 @@ async def world() -> AsyncIterator[World]:
     gateways = Gateways(
         fetch=unreachable, locate=lambda _: None, changed=lambda _: None, wall_clock=lambda: 0.0
     )
-    yield World(fleet, Placing(objects, Documents(objects), fleet, gateways))
+    yield World(
+        fleet,
+        Placing(objects, Documents(objects, defaults=Defaults(image="voke-gateway:1")), fleet, gateways),
+    )
     await gateways.close()
 
 

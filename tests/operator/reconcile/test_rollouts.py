@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.site_facts import gateway, on_gateway
+from voke_api.resources.common import API_VERSION
 from voke_api.resources.pool import GatewayPoolSpec
 from voke_api.status import GatewayStatus, SessionStatus
 from voke_operator import names
 from voke_operator.kube.objects import Objects, known_of
-from voke_operator.kube.resources import PODS, STATEFUL_SETS
+from voke_operator.kube.resources import PODS, POOLS, STATEFUL_SETS
 from voke_operator.plan.objects import Defaults, shard_objects, template_hash
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, Pod, Restart
@@ -62,7 +63,7 @@ class World:
             wall_clock=lambda: self.clock,
             interval=3600,
         )
-        documents = Documents(self.objects)
+        documents = Documents(self.objects, defaults=NEW)
         self.rollouts = Rollouts(
             self.objects, documents, self.fleet, self.gateways, defaults=NEW, clock=lambda: self.clock
         )
@@ -168,13 +169,28 @@ async def test_one_that_cannot_start_is_said_at_once_and_the_next_template_is_tr
     assert "kubectl -n energy describe pod voke-gw-default-0-0" in message
     world.rollouts = Rollouts(
         world.objects,
-        Documents(world.objects),
+        Documents(world.objects, defaults=NEW),
         world.fleet,
         world.gateways,
         defaults=Defaults(image="voke-gateway:3"),
         clock=lambda: world.clock,
     )
     assert world.rollouts.proceed(POOL) == [first]
+
+
+async def test_a_pool_that_is_there_and_cannot_be_read_is_not_taken_for_the_installations_own(
+    world: World,
+) -> None:
+    metadata = {"namespace": POOL.namespace, "name": POOL.name, "uid": "pool", "resourceVersion": "1"}
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "GatewayPool",
+        "metadata": metadata,
+        "spec": {"of": "later"},
+    }
+    world.objects.put(POOLS, known_of(POOLS, document))
+    assert world.rollouts.proceed(POOL) == []
+    assert [world.rollouts.wanted(shard) for shard in SHARDS] == [(), (), ()]
 
 
 async def test_one_that_says_nothing_of_why_is_stuck_after_three_minutes(world: World) -> None:

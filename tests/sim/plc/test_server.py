@@ -220,6 +220,7 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_either(server
     many = 60_000
     async with Raw.connect(server) as raw:
         raw.send(read_request(1, unit=1, address=0, count=125) * many)
+        await eventually(lambda: server.stats.requests)
         served = -1
         while served != server.stats.requests:
             served = server.stats.requests

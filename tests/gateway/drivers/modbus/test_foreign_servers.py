@@ -65,7 +65,7 @@ async def test_libmodbus_is_read_in_all_four_tables_and_orders(libmodbus: int) -
         name="METER1",
     )
     mask = tuple(MaskBit(bit=n, table="discrete", address=8 + n) for n in range(32))
-    async with connection(libmodbus, meter, device(mask=mask, name="R1"), timeout=5.0) as plc:
+    async with connection(libmodbus, meter, device(mask=mask, name="R1")) as plc:
         brought = await poll(plc)
     assert brought["METER1"].values == {
         "abcd": 123.456,
@@ -91,7 +91,7 @@ async def test_libmodbus_takes_what_is_written(libmodbus: int) -> None:
         point("missing", 50, writable={}),
         name="BAT1",
     )
-    async with connection(libmodbus, battery, timeout=5.0) as plc:
+    async with connection(libmodbus, battery) as plc:
         for field, value in (("short", -1.5), ("long", -50000), ("enable", True)):
             await plc.write(PointWrite("BAT1", field, value))
             assert (await plc.read("BAT1", [field])).values == {field: value}
@@ -101,7 +101,7 @@ async def test_libmodbus_takes_what_is_written(libmodbus: int) -> None:
 
 async def test_addresses_that_libmodbus_does_not_have_cost_no_other_point(libmodbus: int) -> None:
     points = [point(f"p{address}", address) for address in range(90, 130)]
-    async with connection(libmodbus, device(*points), timeout=5.0) as plc:
+    async with connection(libmodbus, device(*points)) as plc:
         first = (await poll(plc))["INV1"]
         requests = plc.state.requests
         second = (await poll(plc))["INV1"]
@@ -159,7 +159,7 @@ async def test_pymodbus_simulator_is_read_and_written(simulator: int) -> None:
         "input": 2,
     }
     one, other = device(*points, name="INV1", unit=1), device(*points, name="INV2", unit=2)
-    async with connection(simulator, one, other, timeout=5.0) as plc:
+    async with connection(simulator, one, other) as plc:
         for _ in range(2):
             brought = await poll(plc)
             assert brought["INV1"].values == brought["INV2"].values == values
@@ -175,6 +175,6 @@ async def test_pymodbus_simulator_refuses_more_than_a_request_holds_and_we_never
     simulator: int,
 ) -> None:
     one = device(*(point(f"p{n}", n) for n in range(4)), limits=DeviceLimits(max_registers=2))
-    async with connection(simulator, one, timeout=5.0) as plc:
+    async with connection(simulator, one) as plc:
         assert (await poll(plc))["INV1"].values == {"p0": 1, "p1": 2, "p2": 3, "p3": 4}
         assert plc.state.requests == 2

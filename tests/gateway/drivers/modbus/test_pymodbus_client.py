@@ -7,23 +7,16 @@ better, and the decision may be looked at again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusIOException
 
 from tests.support.scripted_modbus import Asked, Peer, Script, ScriptedServer
+from tests.support.virtual_network import on_virtual_network
 from voke_gateway.drivers.modbus.client import Client
 from voke_gateway.drivers.modbus.frames import NoReplyError, read_request
 
 TIMEOUT = 0.2
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as server:
-        yield server
 
 
 async def by_pymodbus(server: ScriptedServer, *reads: tuple[int, int]) -> list[list[int] | None]:
@@ -73,10 +66,11 @@ def late_with_transaction_id_0() -> Script:
     return script
 
 
-async def test_a_late_reply_with_transaction_id_0_answers_the_next_request(server: ScriptedServer) -> None:
-    server.script = late_with_transaction_id_0()
-    assert await by_pymodbus(server, (0, 1), (10, 1)) == [None, [0xBAD]]
-    assert await by_ours(server, (0, 1), (10, 1)) == [None, [10]]
+@on_virtual_network
+async def test_a_late_reply_with_transaction_id_0_answers_the_next_request() -> None:
+    async with ScriptedServer(late_with_transaction_id_0()) as server:
+        assert await by_pymodbus(server, (0, 1), (10, 1)) == [None, [0xBAD]]
+        assert await by_ours(server, (0, 1), (10, 1)) == [None, [10]]
 
 
 def late_in_two_pieces() -> Script:
@@ -95,10 +89,11 @@ def late_in_two_pieces() -> Script:
     return script
 
 
-async def test_a_late_reply_in_two_pieces_answers_the_next_request(server: ScriptedServer) -> None:
-    server.script = late_in_two_pieces()
-    assert await by_pymodbus(server, (0, 6), (10, 1)) == [None, [0xBAD]]
-    assert await by_ours(server, (0, 6), (10, 1)) == [None, [10]]
+@on_virtual_network
+async def test_a_late_reply_in_two_pieces_answers_the_next_request() -> None:
+    async with ScriptedServer(late_in_two_pieces()) as server:
+        assert await by_pymodbus(server, (0, 6), (10, 1)) == [None, [0xBAD]]
+        assert await by_ours(server, (0, 6), (10, 1)) == [None, [10]]
 
 
 def all_at_once() -> Script:
@@ -113,8 +108,9 @@ def all_at_once() -> Script:
     return script
 
 
-async def test_the_right_reply_is_lost_behind_long_late_ones(server: ScriptedServer) -> None:
-    server.script = all_at_once()
-    assert await by_pymodbus(server, (100, 120), (300, 120), (10, 1)) == [None, None, None]
-    server.script = all_at_once()
-    assert await by_ours(server, (100, 120), (300, 120), (10, 1)) == [None, None, [10]]
+@on_virtual_network
+async def test_the_right_reply_is_lost_behind_long_late_ones() -> None:
+    async with ScriptedServer(all_at_once()) as server:
+        assert await by_pymodbus(server, (100, 120), (300, 120), (10, 1)) == [None, None, None]
+        server.script = all_at_once()
+        assert await by_ours(server, (100, 120), (300, 120), (10, 1)) == [None, None, [10]]

@@ -1,0 +1,79 @@
+"""Who has to look: from what changed in the cluster, and from what gateways say, to keys in the queues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voke_operator import names
+from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, SECRETS
+from voke_operator.reconcile.children import owner_of
+from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
+from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Queue
+from voke_operator.reconcile.tally import Tally
+from voke_operator.status.poll import News, Shard, View
+
+
+class Triggers:
+    """Adds keys to ``work``, which is reconciled, and to ``reports``, whose statuses are written."""
+
+    def __init__(self, fleet: Fleet, *, work: Queue, reports: Queue, tally: Tally) -> None:
+        self._fleet = fleet
+        self._work = work
+        self._reports = reports
+        self._tally = tally
+
+    def changed(self, kind: str, name: Name) -> None:
+        """An object in the cluster is not as it was, or is gone."""
+        match kind:
+            case PLANTS.kind:
+                self._wake([name])
+            case PROFILES.kind:
+                self._wake(self._fleet.with_profile(name))
+            case POOLS.kind:
+                self._work.add(Key(Kind.POOL, *name), fresh=True)
+                self._wake(self._fleet.in_pool(name))
+                for number in self._fleet.shards_of(name):
+                    self._work.add(Key(Kind.SHARD, *name, number), after=SHARD_WINDOW)
+            case SECRETS.kind:
+                plant = name.name.removeprefix(names.plant_secret(""))
+                if plant != name.name:
+                    self._wake([Name(name.namespace, plant)])
+                self._wake(self._fleet.with_secret(name))
+        owner = owner_of(kind, name)
+        if owner is not None:
+            self._child_changed(owner)
+
+    def heard(self, news: News, view: View) -> None:
+        """A gateway says something new; ``view`` is all that is known of it now."""
+        shard, record = news.shard, self._fleet.shards.get(news.shard)
+        if record is None:
+            return
+        plants = set(news.plants)
+        if news.gateway or news.silence:
+            plants |= self._concerned(shard, record, view, silence=news.silence)
+        for plant in plants:
+            self._reports.add(Key(Kind.PLANT, shard.namespace, plant))
+        if plants:
+            self._reports.add(Key(Kind.POOL, shard.namespace, shard.pool))
+        if record.leaving:
+            self._work.add(Key.of_shard(shard))
+
+    def _concerned(self, shard: Shard, record: ShardRecord, view: View, *, silence: bool) -> set[str]:
+        """Names of the plants that a gateway's own news are about: all, or those whose bundle it has taken in."""
+        before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
+        if silence or record.applied < before:
+            return set(record.plants)
+        waited = [(name, each) for name, each in self._fleet.members(shard) if (each.written or 0) > before]
+        for _, each in waited:
+            self._tally.taken_in(each, record.applied)
+        return {name.name for name, _ in waited}
+
+    def _child_changed(self, owner: Key) -> None:
+        if owner.number is None:
+            self._work.add(owner)
+        elif Shard(owner.namespace, owner.name, owner.number) in self._fleet.shards:
+            self._work.add(owner, after=SHARD_WINDOW)
+
+    def _wake(self, plants: Iterable[Name]) -> None:
+        for plant in plants:
+            self._work.add(Key(Kind.PLANT, *plant), fresh=True)
