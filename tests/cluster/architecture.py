@@ -26,6 +26,7 @@ _ELF_MACHINES: Final[dict[Architecture, int]] = {"amd64": 62, "arm64": 183}
 _ELF: Final = b"\x7fELF"
 _QEMU: Final[dict[Architecture, str]] = {"arm64": "qemu-aarch64-static"}
 
+_SHELL: Final = ("unshare", "--mount", "sh", "-c")
 # Whoever is killed closes this one's standard input. Its own view of mounts, so the machine's stay as they are; what is
 # registered counts everywhere.
 _REGISTERED: Final = r"""
@@ -68,46 +69,27 @@ def emulated(architecture: Architecture) -> Iterator[None]:
     if qemu is None:
         raise EmulationError(f"there is no qemu for {architecture}; `scripts/install-emulation` installs it")
     name = f"voke-fleet-{architecture}-{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="voke-binfmt-") as place:
-        registered = subprocess.Popen(
-            [
-                "unshare",
-                "--mount",
-                "sh",
-                "-c",
-                _REGISTERED,
-                "sh",
-                place,
-                name,
-                _registration(name, architecture, qemu),
-            ],
+    with (
+        tempfile.TemporaryDirectory(prefix="voke-binfmt-") as place,
+        subprocess.Popen(
+            [*_SHELL, _REGISTERED, "sh", place, name, _registration(name, architecture, qemu)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,  # an interrupt from the keyboard is for us, who end it
-        )
-        try:
-            assert registered.stdout, "a pipe"
-            if registered.stdout.readline().strip() != "registered":
-                raise EmulationError(f"the kernel cannot be given an emulator: {registered.communicate()[1]}")
-            yield
-        finally:
-            registered.communicate()
+        ) as registered,
+    ):
+        assert registered.stdout, "a pipe"
+        assert registered.stderr, "a pipe"
+        if not registered.stdout.readline():
+            raise EmulationError(f"the kernel takes no emulator: {registered.stderr.read().decode()}")
+        yield
 
 
 def _registration(name: str, architecture: Architecture, qemu: str) -> str:
-    """For 64-bit little-endian executables and libraries; opened once (F), so that containers need not have it."""
-    magic = (
-        _ELF
-        + bytes([2, 1, 1, 0])
-        + bytes(8)
-        + bytes([2, 0])
-        + _ELF_MACHINES[architecture].to_bytes(2, "little")
-    )
-    mask = b"\xff" * 7 + b"\0" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
-
-    def written(given: bytes) -> str:
-        return "".join(f"\\x{byte:02x}" for byte in given)
-
-    return f":{name}:M::{written(magic)}:{written(mask)}:{qemu}:F"
+    """For executables and libraries (2, 3) of 64 bits, low byte first; opened once (F), so no container need have it."""
+    number = _ELF_MACHINES[architecture].to_bytes(2, "little")
+    magic = _ELF + b"\x02\x01\x01\x00" + bytes(8) + b"\x02\x00" + number
+    mask = b"\xff" * 7 + b"\x00" + b"\xff" * 8 + b"\xfe\xff\xff\xff"
+    written, masked = ("".join(f"\\x{byte:02x}" for byte in each) for each in (magic, mask))
+    return f":{name}:M::{written}:{masked}:{qemu}:F"

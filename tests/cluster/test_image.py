@@ -31,8 +31,6 @@ HEALTHY_WITHIN = 3.0
 TRIES = 3
 """The promise is about a start; how busy the machine of the tests is says nothing about it."""
 
-emulation = pytest.mark.timeout(3600)
-"""The first of these tests builds two images by emulation: ten minutes and more, so none is in an ordinary run."""
 ELSEWHERE: Architecture = "arm64"
 """A start there is emulated: that it succeeds counts, not how long it takes."""
 NEWEST_GLIBC = 41
@@ -402,33 +400,25 @@ def test_sizes() -> None:
     check_sizes(NATIVE)
 
 
-@emulation
-@pytest.mark.parametrize("half", HALVES)
-def test_every_program_of_an_image_for_another_machine_is_of_that_machine(
-    half: Half, elsewhere: None
-) -> None:
-    check_architecture(half, ELSEWHERE)
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("elsewhere")
+class TestForAnotherMachine:
+    """Two images built by emulation take ten minutes and more."""
 
+    @pytest.mark.parametrize("half", HALVES)
+    def test_every_program_is_of_that_machine(self, half: Half) -> None:
+        check_architecture(half, ELSEWHERE)
 
-@emulation
-@pytest.mark.parametrize("half", HALVES)
-def test_an_image_for_another_machine_is_put_together_in_the_same_way(
-    half: Half, facts: dict[Half, dict[str, Any]], elsewhere: None
-) -> None:
-    assert facts_of(half, ELSEWHERE) == facts[half]
+    @pytest.mark.parametrize("half", HALVES)
+    def test_it_is_put_together_in_the_same_way(self, half: Half, facts: dict[Half, dict[str, Any]]) -> None:
+        assert facts_of(half, ELSEWHERE) == facts[half]
 
+    def test_a_gateway_becomes_healthy(self, tmp_path: Path) -> None:
+        took = seconds_until_healthy(tmp_path, architecture=ELSEWHERE, within=120)
+        print(f"start to healthy, emulated: {took:.1f} s")
 
-@emulation
-def test_a_gateway_for_another_machine_becomes_healthy(tmp_path: Path, elsewhere: None) -> None:
-    took = seconds_until_healthy(tmp_path, architecture=ELSEWHERE, within=120)
-    print(f"start to healthy, emulated: {took:.1f} s")
+    def test_the_operator_says_what_it_lacks(self, tmp_path: Path) -> None:
+        check_operator_without_a_cluster(tmp_path, ELSEWHERE)
 
-
-@emulation
-def test_the_operator_for_another_machine_says_what_it_lacks(tmp_path: Path, elsewhere: None) -> None:
-    check_operator_without_a_cluster(tmp_path, ELSEWHERE)
-
-
-@emulation
-def test_sizes_for_another_machine(elsewhere: None) -> None:
-    check_sizes(ELSEWHERE)
+    def test_sizes(self) -> None:
+        check_sizes(ELSEWHERE)
