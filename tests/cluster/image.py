@@ -101,7 +101,7 @@ def build(architecture: Architecture = NATIVE) -> None:
         ImageError: not root, a program is missing, or one failed.
     """
     _require("podman")
-    with _only_builder():
+    with _only_builder(architecture):
         images = {half: image(half, architecture) for half in HALVES}
         missing = [half for half in HALVES if not images[half].archive.exists()]
         if missing:
@@ -261,10 +261,10 @@ def _forget_old() -> None:
 
 
 @contextmanager
-def _only_builder() -> Iterator[None]:
-    """Others that build at the same time wait."""
+def _only_builder(architecture: Architecture) -> Iterator[None]:
+    """Others that would build the same at the same time wait."""
     _home().mkdir(parents=True, exist_ok=True)
-    with (_home() / "lock").open("w") as file:
+    with (_home() / f"lock-{architecture}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
