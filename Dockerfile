@@ -5,7 +5,7 @@ ARG BASE=docker.io/library/python:3.13.14-slim-trixie
 # What installs: pip and the build backend, in an environment of their own. Nothing of it is in an image.
 # Where packages come from may be given as secrets: a pip.conf, and the ca.crt that it names.
 FROM ${BASE} AS tools
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ONLY_BINARY=:all:
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all:
 WORKDIR /src
 RUN python -m venv /opt/tools && python -m venv --without-pip /opt/voke
 COPY requirements/build.txt requirements/
@@ -17,7 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 FROM tools AS gateway-environment
 COPY requirements/gateway.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.crt \
-    /opt/tools/bin/pip --python /opt/voke install --require-hashes -r requirements/gateway.txt
+    /opt/tools/bin/pip --python /opt/voke install --no-compile --require-hashes -r requirements/gateway.txt
 COPY crds/voke_api crds/voke_api
 COPY gateway/voke_gateway gateway/voke_gateway
 RUN scripts/install-half
@@ -25,7 +25,7 @@ RUN scripts/install-half
 FROM tools AS operator-environment
 COPY requirements/operator.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.crt \
-    /opt/tools/bin/pip --python /opt/voke install --require-hashes -r requirements/operator.txt
+    /opt/tools/bin/pip --python /opt/voke install --no-compile --require-hashes -r requirements/operator.txt
 COPY crds/voke_api crds/voke_api
 COPY operator/voke_operator operator/voke_operator
 RUN scripts/install-half
@@ -35,7 +35,7 @@ RUN scripts/install-half
 FROM ${BASE} AS runtime
 RUN library="$(python -c 'import os; print(os.path.dirname(os.__file__))')" \
     && rm -rf "$library"/ensurepip "$library"/site-packages/* /usr/local/bin/pip* /usr/share/python-wheels \
-    && python -m compileall -q --invalidation-mode unchecked-hash \
+    && python -m compileall -q -f --invalidation-mode unchecked-hash \
         -x '/(test|tests|idlelib|lib2to3|tkinter|turtledemo|pydoc_data)/' "$library" \
     && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
     && install -d -o 65532 -g 65532 /var/lib/voke

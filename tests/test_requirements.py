@@ -54,3 +54,20 @@ def test_an_image_is_asked_to_hold_exactly_what_its_code_imports(half: str) -> N
     owners = packages_distributions()
     assert {owners[module][0].lower().replace("_", "-") for module in imported(*IMAGES[half])} == wanted
     assert wanted <= set(locked(half))
+
+
+def test_the_operator_imports_nothing_that_its_image_leaves_out() -> None:
+    """Of the Kubernetes client's generated modules there are none; so nothing may be imported by way of them, later either."""
+    taken = {
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for path in (ROOT / "operator/voke_operator").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    transport = (
+        "kubernetes.aio.client.api_client.ApiClient",
+        "kubernetes.aio.client.configuration.Configuration",
+        "kubernetes.aio.config.",
+    )
+    assert [each for each in taken if each.startswith("kubernetes") and not each.startswith(transport)] == []

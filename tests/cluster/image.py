@@ -1,18 +1,19 @@
 """Both images, built from the Dockerfile on a machine that reaches no container registry.
 
-``python -m tests.cluster.image`` builds what is not in the cache and prints where the archives are. Users build on
-the official Python image. Here a stand-in takes its place: Debian of the same release with Debian's own Python of the
-same minor version. Needs root, and what ``scripts/install-node`` installs.
+``python -m tests.cluster.image`` builds what is not in the cache and prints where the archives are; for another
+machine, by emulation, with ``--architecture``. Users build on the official Python image. Here a stand-in takes its
+place: Debian of the same release with Debian's own Python of the same minor version. Needs root, and what
+``scripts/install-node`` installs.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -23,8 +24,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from tests.cluster.architecture import NATIVE, Architecture, EmulationError, emulated
 from voke_sim.voke.plugin import cache_directory
 
 ROOT: Final = Path(__file__).parents[2]
@@ -46,7 +48,7 @@ _KEPT: Final = 3
 
 _RELEASE: Final = "trixie"
 _PACKAGES: Final = ("ca-certificates", "netbase", "python3", "python3-venv", "tzdata")
-_STAND_IN: Final = (
+_DEBIAN: Final = (
     "mmdebstrap",
     "--quiet",
     "--variant=minbase",
@@ -55,7 +57,8 @@ _STAND_IN: Final = (
     # As in the official image: `python` in /usr/local/bin, and a standard library without bytecode.
     '--customize-hook=ln -s /usr/bin/python3 "$1"/usr/local/bin/python',
     '--customize-hook=find "$1"/usr/lib/python3* -name __pycache__ -prune -exec rm -r {} +',
-    _RELEASE,
+    # That programs of its architecture run here is known; it would want another program to find out.
+    "--skip=check/qemu",
 )
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -76,9 +79,10 @@ class Image:
     """Of docker's form, which ``podman load`` and ``ctr images import`` read."""
 
 
-def image(half: Half) -> Image:
+def image(half: Half, architecture: Architecture = NATIVE) -> Image:
     """An image of these sources; ``build`` makes it."""
-    return Image(name=f"localhost/voke-fleet-{half}:{_key()}", archive=_cached() / f"{half}.tar")
+    key = _key(architecture)
+    return Image(name=f"localhost/voke-fleet-{half}:{key}", archive=_cached(key) / f"{half}.tar")
 
 
 def version() -> str:
@@ -88,24 +92,27 @@ def version() -> str:
     return match[1]
 
 
-def build() -> None:
+def build(architecture: Architecture = NATIVE) -> None:
     """Fill the cache, unless it is filled: minutes with nothing in it, then seconds.
+
+    Programs of the architecture have to run here (``tests.cluster.emulation``), and then it takes much longer.
 
     Raises:
         ImageError: not root, a program is missing, or one failed.
     """
     _require("podman")
-    with _only_builder():
-        missing = [half for half in HALVES if not image(half).archive.exists()]
+    with _only_builder(architecture):
+        images = {half: image(half, architecture) for half in HALVES}
+        missing = [half for half in HALVES if not images[half].archive.exists()]
         if missing:
-            base = _stand_in()
+            _stand_in(architecture)
             for half in missing:
-                _build(half, base)
+                _build(half, architecture)
             _forget_old()
-        _cached().touch()  # in use: not to be forgotten next
-        for half in HALVES:
-            if not _stored(image(half).name):
-                podman("load", "--quiet", "--input", str(image(half).archive))
+        _cached(_key(architecture)).touch()  # in use: not to be forgotten next
+        for made in images.values():
+            if not _stored(made.name):
+                podman("load", "--quiet", "--input", str(made.archive))
 
 
 def podman(*arguments: str) -> str:
@@ -134,15 +141,15 @@ def inspect(name: str) -> dict[str, Any]:
     return found[0]
 
 
-def base_name() -> str:
+def base_name(architecture: Architecture = NATIVE) -> str:
     """The stand-in in podman's storage."""
-    key = hashlib.sha256("\0".join((*_STAND_IN, _PATH, platform.machine())).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join((*_DEBIAN, _RELEASE, _PATH, architecture)).encode()).hexdigest()[:16]
     return f"localhost/voke-fleet-base:{key}"
 
 
-def _build(half: Half, base: str) -> None:
-    print(f"Building the {half}'s image.", file=sys.stderr)
-    made = image(half)
+def _build(half: Half, architecture: Architecture) -> None:
+    print(f"Building the {half}'s image for {architecture}.", file=sys.stderr)
+    made = image(half, architecture)
     made.archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.archive.parent, prefix="build-") as scratch:
         secrets = _pip_secrets(Path(scratch))
@@ -151,9 +158,10 @@ def _build(half: Half, base: str) -> None:
             "--pull=never",
             "--network=host",
             "--format=docker",
+            f"--arch={architecture}",
             f"--target={half}",
             f"--tag={made.name}",
-            *(f"--build-arg={name}={value}" for name, value in _arguments(base).items()),
+            *(f"--build-arg={name}={value}" for name, value in _arguments(architecture).items()),
             *(f"--secret=id={path.name},src={path}" for path in secrets),
             ".",
         )
@@ -163,21 +171,21 @@ def _build(half: Half, base: str) -> None:
         written.rename(made.archive)
 
 
-def _arguments(base: str) -> Mapping[str, str]:
-    return {"BASE": base, "VERSION": version(), "REVISION": _key()}
+def _arguments(architecture: Architecture) -> Mapping[str, str]:
+    return {"BASE": base_name(architecture), "VERSION": version(), "REVISION": _key(architecture)}
 
 
-def _stand_in() -> str:
-    """The base in podman's storage; made from Debian's packages if it is not there."""
-    name = base_name()
+def _stand_in(architecture: Architecture) -> None:
+    """See that the base is in podman's storage; it is made from Debian's packages."""
+    name = base_name(architecture)
     if _stored(name):
-        return name
+        return
     _require("mmdebstrap")
-    print("Making the base of Debian's packages.", file=sys.stderr)
+    print(f"Making the base of Debian's packages for {architecture}.", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=_home(), prefix="base-") as scratch:
         tree = Path(scratch) / "base.tar"
         done = subprocess.run(
-            [*_STAND_IN, str(tree)],
+            [*_DEBIAN, f"--architectures={architecture}", _RELEASE, str(tree)],
             env=os.environ | {"PATH": _search_path()},
             check=False,
             capture_output=True,
@@ -185,10 +193,9 @@ def _stand_in() -> str:
         )
         if done.returncode:
             raise ImageError(f"mmdebstrap failed with status {done.returncode}:\n{done.stderr[-4000:]}")
-        podman(
-            "import", "--quiet", f"--change=ENV PATH={_PATH}", "--change=ENV LANG=C.UTF-8", str(tree), name
-        )
-    return name
+        settings = (f"PATH={_PATH}", "LANG=C.UTF-8")
+        changes = [f"--change=ENV {setting}" for setting in settings]
+        podman("import", "--quiet", f"--arch={architecture}", *changes, str(tree), name)
 
 
 def _stored(name: str) -> bool:
@@ -220,21 +227,21 @@ def _pip_secrets(directory: Path) -> Iterator[Path]:
 
 
 @cache
-def _key() -> str:
+def _key(architecture: Architecture) -> str:
     """Of everything that an image is made from."""
     files = [ROOT / name for name in _BUILD_FILES]
     files += [ROOT / "requirements" / f"{name}.txt" for name in _REQUIREMENTS]
     for source in _SOURCES:
         files += [path for path in (ROOT / source).rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    key = hashlib.sha256(base_name().encode())
+    key = hashlib.sha256(base_name(architecture).encode())
     for path in sorted(files):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         key.update(f"\0{path.relative_to(ROOT)}\0{content}".encode())
     return key.hexdigest()[:16]
 
 
-def _cached() -> Path:
-    return cache_directory() / f"image-{_key()}"
+def _cached(key: str) -> Path:
+    return cache_directory() / f"image-{key}"
 
 
 def _home() -> Path:
@@ -254,10 +261,10 @@ def _forget_old() -> None:
 
 
 @contextmanager
-def _only_builder() -> Iterator[None]:
-    """Others that build at the same time wait."""
+def _only_builder(architecture: Architecture) -> Iterator[None]:
+    """Others that would build the same at the same time wait."""
     _home().mkdir(parents=True, exist_ok=True)
-    with (_home() / "lock").open("w") as file:
+    with (_home() / f"lock-{architecture}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -314,11 +321,16 @@ def _search_path() -> str:
 
 def main() -> None:
     """Print where the archives are."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.image", description=main.__doc__)
+    parser.add_argument("--architecture", choices=get_args(Architecture), default=NATIVE)
+    architecture: Architecture = parser.parse_args().architecture
     try:
-        build()
+        with emulated(architecture):
+            build(architecture)
         for half in HALVES:
-            print(image(half).name, image(half).archive)
-    except ImageError as error:
+            made = image(half, architecture)
+            print(made.name, made.archive)
+    except (ImageError, EmulationError) as error:
         sys.exit(str(error))
 
 
