@@ -1,7 +1,8 @@
 """``make cluster``: a Kubernetes cluster on this computer for a person to try things in, and three Plants in it.
 
 ``up`` starts it in the background, shows how to reach it, and returns; ``down`` ends it. ``serve`` is that
-background process: everything ends with it. Root only. What it leaves in ``build/cluster`` are a kubeconfig and logs.
+background process: everything ends with it. Root only. What ``down`` leaves in ``build/cluster``, or in the directory
+that the environment names, are logs.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ from voke_operator.kube.client import Client
 from voke_operator.kube.reach import from_kubeconfig
 from voke_sim.voke.judge import Verdict
 
-STATE: Final = Path(__file__).parents[2] / "build" / "cluster"
+STATE_VARIABLE: Final = "VOKE_CLUSTER_DIRECTORY"
+"""Names another directory than ``build/cluster``, so that there can be several of these clusters."""
+STATE: Final = Path(
+    os.environ.get(STATE_VARIABLE) or Path(__file__).parents[2] / "build" / "cluster"
+).absolute()
 _PID: Final = STATE / "pid"
 _READY: Final = STATE / "ready"
 _LOG: Final = STATE / "log"
 _VOKE_LOG: Final = STATE / "voke.log"
+_VOKE: Final = STATE / "voke"
 _KUBECONFIG: Final = STATE / "kubeconfig"
 _UP_WITHIN: Final = 300.0
 _DOWN_WITHIN: Final = 60.0
@@ -77,17 +83,18 @@ def up() -> None:
 
 
 def down() -> None:
-    """End it and wait for that; nothing happens if it does not run."""
+    """End it, if it runs, wait for that, and remove what it made but for the logs: there are keys in it."""
     pid = _running()
-    if pid is None:
-        return
-    os.kill(pid, signal.SIGTERM)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_WITHIN
     while _running() is not None:
         if time.monotonic() > deadline:
             sys.exit(f"process {pid} does not end; its log is {_LOG}")
         time.sleep(0.1)
-    _PID.unlink()
+    shutil.rmtree(_VOKE, ignore_errors=True)
+    for made in (_KUBECONFIG, _READY, _PID):
+        made.unlink(missing_ok=True)
 
 
 def serve() -> None:
@@ -120,7 +127,7 @@ async def _world(release: RunningRelease, outside: socket.socket) -> None:
         admin = Client(await from_kubeconfig(plane.kubeconfig))
         async with (
             aclosing(admin),
-            showcase(STATE / "voke", tell=tell) as demo,
+            showcase(_VOKE, tell=tell) as demo,
             Registrar(demo.voke, admin, own=OWN, tell=tell).registering(),
             await asyncio.start_server(_forward_to(plane.port), sock=outside),
         ):

@@ -170,6 +170,11 @@ class Machine:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
+    def cgroups(self, name: str) -> Iterator[Path]:
+        """Those of that name below the machine's own, one in each hierarchy."""
+        for place in _hierarchies():
+            yield from (Path(place) / self.cgroup[1:]).rglob(name)
+
     def _inside(self, *command: str) -> tuple[str, ...]:
         return (tool("nsenter"), f"--target={self._pid}", "--net", "--mount", "--pid", "--", *command)
 

@@ -36,6 +36,11 @@ LONG: Final = 150.0
 _COMMAND: Final = re.compile(r"kubectl (.*?)(?:[.;,] |$)", re.DOTALL)
 
 
+def commands(message: str) -> list[list[str]]:
+    """Arguments of each kubectl that a message names."""
+    return [shlex.split(each) for each in _COMMAND.findall(message)]
+
+
 @dataclass
 class Scene:
     """What all stories share."""
@@ -66,9 +71,9 @@ class Scene:
 
     async def obey(self, message: str, *more: str) -> None:
         """Run the command that a message names, with ``more`` arguments, and say yes if it asks."""
-        found = _COMMAND.findall(message)
+        found = commands(message)
         assert found, f"no command in: {message}"
-        await asyncio.to_thread(self.here.plane.kubectl, *shlex.split(found[-1]), *more, given="y\n")
+        await asyncio.to_thread(self.here.plane.kubectl, *found[-1], *more, given="y\n")
 
     async def described(self, name: str) -> str:
         """``kubectl describe plant``, in one line: what a person sees of a Plant."""

@@ -27,6 +27,8 @@ _NAMESPACE: Final = "k8s.io"
 _CONTAINERD: Final = "containerd"
 _KUBELET: Final = "kubelet"
 _PROXY: Final = "kube-proxy"
+_MEMORY: Final = (("memory.current", "memory.max"), ("memory.usage_in_bytes", "memory.limit_in_bytes"))
+"""What is used and what may be, in cgroups of version 2 and 1."""
 _WITHIN: Final = 60.0
 
 
@@ -102,10 +104,19 @@ class Node:
         )
 
     def kill_container(self, namespace: str, pod: str) -> None:
-        """SIGKILL to what runs in a pod's first container, as by the kernel that is out of memory."""
+        """SIGKILL to what runs in a pod's first container."""
+        self._ctr("tasks", "kill", "--signal", "SIGKILL", self._container(namespace, pod))
+
+    def limit_memory(self, namespace: str, pod: str, *, spare: int) -> None:
+        """Lower the memory limit of a pod's first container to what it uses now and ``spare`` bytes, until it restarts."""
+        for cgroup in self.machine.cgroups(self._container(namespace, pod)):
+            for used, limit in _MEMORY:
+                if (cgroup / used).exists():
+                    (cgroup / limit).write_text(str(int((cgroup / used).read_text()) + spare))
+
+    def _container(self, namespace: str, pod: str) -> str:
         status = self._plane.get("pod", pod, "-n", namespace)["status"]["containerStatuses"][0]
-        identity = status["containerID"].partition("://")[2]
-        self._ctr("tasks", "kill", "--signal", "SIGKILL", identity)
+        return str(status["containerID"].partition("://")[2])
 
     # -- programs
 

@@ -27,13 +27,14 @@ HTTP_PORT: Final = 9100
 """Of /healthz, /readyz, /metrics and /status."""
 BUNDLE_PATH: Final = "/etc/voke/bundle"
 OUTBOX_PATH: Final = "/var/lib/voke"
+CONTAINER: Final = "gateway"
+"""Of a gateway's pod, beside those that others may put into it."""
 GRACE_SECONDS: Final = 30
 """A gateway drains within ten; the rest is for a slow node."""
 _DNS_PORTS: Final = (53, 5353)
 _OUTBOX: Final = "outbox"
 _BUNDLE: Final = "bundle"
 _TMP: Final = "tmp"
-_GATEWAY: Final = "gateway"
 
 
 def _usual_resources() -> Json:
@@ -201,7 +202,7 @@ def _container(pool: GatewayPoolSpec, defaults: Defaults) -> Json:
     if pool.metrics.per_connection:
         arguments.append("--connection-metrics")
     container: Json = {
-        "name": _GATEWAY,
+        "name": CONTAINER,
         "image": pool.pod.image or defaults.image,
         "command": ["python", "-m", "voke_gateway"],
         "args": arguments,

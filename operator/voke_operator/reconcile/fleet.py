@@ -15,6 +15,7 @@ from voke_api.bundle import Leaving, PackedPlant
 from voke_api.problems import Problem
 from voke_operator.plan.packing import Load, Weight, load_of
 from voke_operator.status.facts import Cause, CredentialFacts, PlacementFacts
+from voke_operator.status.pods import Pod
 from voke_operator.status.poll import Shard
 
 
@@ -65,19 +66,6 @@ class PlantRecord:
     """Why ``packed`` is not in its bundle."""
     renewed: dict[str, float] = field(default_factory=dict)
     """Credentials that the gateway has to take over: since when, by the loop's clock."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod:
-    """A gateway's pod, as far as its metadata do not say."""
-
-    version: str
-    """``resourceVersion`` that this is from."""
-    ready: bool
-    problem: str = ""
-    """Why it is not ready, as Kubernetes says it, such as "ImagePullBackOff: no such image"."""
-    failing: bool = False
-    """It will not become ready by waiting alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ no plant that could have one lacks it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -20,7 +20,7 @@ from voke_operator.kube.resources import PODS, STATEFUL_SETS
 from voke_operator.plan.objects import Defaults, kept_storage, shard_objects, template_hash
 from voke_operator.plan.rollout import Restartable, Rollout, rollout
 from voke_operator.reconcile.documents import Documents
-from voke_operator.reconcile.fleet import Fleet, Name, Pod, Restart, ShardRecord
+from voke_operator.reconcile.fleet import Fleet, Name, Restart, ShardRecord
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause
 from voke_operator.status.poll import Gateways, Shard, View
@@ -29,21 +29,6 @@ from voke_operator.status.reasons import Reason
 
 _PATIENCE: Final = 180.0
 """Seconds after which a gateway that is not back is said to be stuck: pulling an image may take two minutes."""
-_FAILING: Final = frozenset(
-    {
-        "CrashLoopBackOff",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImageInspectError",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RunContainerError",
-    }
-)
-"""Reasons for which a container waits that only a person ends."""
-_LONGEST: Final = 300
 
 log = structlog.get_logger(__name__)
 
@@ -214,24 +199,3 @@ def missing(view: View, record: ShardRecord) -> str:
         expected = frozenset() if is_well else frozenset(view.plants)
     lost = expected - suspended - through
     return f"sessions with Voke are missing, of {listed(sorted(lost), at_most=3)}" if lost else ""
-
-
-def pod_of(document: Mapping[str, Any]) -> Pod:
-    """What matters of a gateway's pod."""
-    status = document.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
-    ready = conditions.get("Ready", {}).get("status") == "True"
-    waiting = [
-        state["waiting"]
-        for each in status.get("containerStatuses") or ()
-        if (state := each.get("state") or {}).get("waiting")
-    ]
-    scheduled = conditions.get("PodScheduled", {})
-    said = waiting[0] if waiting else scheduled if scheduled.get("status") == "False" else {}
-    problem = ": ".join(str(said[part]) for part in ("reason", "message") if said.get(part))
-    return Pod(
-        version=document["metadata"]["resourceVersion"],
-        ready=ready,
-        problem="" if ready else problem[:_LONGEST],
-        failing=not ready and said.get("reason") in _FAILING,
-    )

@@ -37,10 +37,11 @@ from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
 from voke_operator.reconcile.placing import Placing
 from voke_operator.reconcile.queue import Key, Kind
-from voke_operator.reconcile.rollouts import Rollouts, pod_of
+from voke_operator.reconcile.rollouts import Rollouts
 from voke_operator.reconcile.statuses import observed_in
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause
+from voke_operator.status.pods import Pod, read_pod
 from voke_operator.status.poll import Gateways, Shard
 from voke_operator.status.reasons import Reason
 
@@ -118,7 +119,10 @@ class ShardReconciler:
         record = self._fleet.shards.get(shard)
         if record is None:
             return None
+        before = record.pod
         await self._locate(shard, record)
+        if _without_version(before) != _without_version(record.pod):
+            self._tell_members(shard)
         try:
             await self._see(shard, record)
             return await self._bring_in_order(shard, record)
@@ -215,6 +219,10 @@ class ShardReconciler:
         if trouble is not None:
             log.warning("gateway cannot be brought in order", shard=str(shard), problem=trouble.message)
         record.trouble, record.remark = trouble, remark
+        self._tell_members(shard)
+
+    def _tell_members(self, shard: Shard) -> None:
+        """Something is new that the statuses of the pool and of the shard's plants speak of."""
         self._report(Key(Kind.POOL, shard.namespace, shard.pool))
         for name, _ in self._fleet.members(shard):
             self._report(Key(Kind.PLANT, *name))
@@ -408,7 +416,7 @@ class ShardReconciler:
             return
         address = found.get("status", {}).get("podIP")
         before = record.address
-        record.pod = replace(pod_of(found), version=known.resource_version)
+        record.pod = replace(read_pod(found), version=known.resource_version)
         record.address = None if not address else f"http://{_host(address)}:{HTTP_PORT}"
         if record.address != before and record.address is not None and record.generation:
             self._touch(shard)
@@ -426,6 +434,10 @@ def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
     if found is None or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
     return Shard.of(namespace, found)
+
+
+def _without_version(pod: Pod | None) -> Pod | None:
+    return None if pod is None else replace(pod, version="")
 
 
 def _host(address: str) -> str:

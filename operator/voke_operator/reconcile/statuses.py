@@ -24,6 +24,7 @@ from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardRecord
 from voke_operator.reconcile.queue import Key, Kind
 from voke_operator.runtime.metrics import Fleet as FleetFigures
+from voke_operator.status import pods
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import Damper
 from voke_operator.status.events import EventWriter, Regarding, transition
@@ -181,6 +182,7 @@ class Statuses:
                 late=self._late(shard, record.written),
             ),
             seen=Seen() if shard is None else self._gateways.view(shard).of(name.name),
+            pod=None if shard is None else self._pod(shard),
             outage=self.outage(pool),
         )
 
@@ -188,6 +190,16 @@ class Statuses:
         shard = ShardRecord() if record.shard is None else self._fleet.shard(record.shard)
         cause = shard.trouble or record.full or record.placement.cause
         return replace(record.placement, cause=cause, remark=shard.remark)
+
+    def _pod(self, shard: Shard) -> Cause | None:
+        """What Kubernetes says is wrong with a gateway's pod."""
+        pod = self._fleet.shard(shard).pod
+        if pod is None:
+            return None
+        answers = self._gateways.view(shard).silence is None
+        return pods.trouble(
+            pod, namespace=shard.namespace, pool=shard.pool, gateway=str(shard.local), answers=answers
+        )
 
     def _trouble(self, pool: Name) -> Cause | None:
         """What is in the way of a pool's objects, or of those of one of its gateways."""
@@ -239,9 +251,11 @@ class Statuses:
                     gateway=names.gateway(name.name, number),
                     asked=view.gateway is not None or view.silence is not None,
                     silence=view.silence,
+                    pod=self._pod(shard),
                 )
                 for number in shards
-                for view in (self._gateways.view(Shard(*name, number)),)
+                for shard in (Shard(*name, number),)
+                for view in (self._gateways.view(shard),)
             ],
             sessions=seen,
             outage=found,

@@ -5,6 +5,7 @@ Whoever finds something says it in a sentence with its remedy. Here are the word
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from voke_api.problems import Problem, dotted
@@ -16,6 +17,8 @@ from voke_operator.status.reasons import Reason, known
 _LABELS: Final = ("metadata", "labels")
 _REFERENCE: Final = ("secretRef", "name")
 _GENERATED: Final = ("hmac", "mtls", "jwt")
+_IS_ABOUT_VOLUMES: Final = re.compile("volume|storageclass", re.IGNORECASE)
+"""In the scheduler's words."""
 
 
 def of(word: str, message: str) -> Cause:
@@ -93,6 +96,45 @@ def rollout_stuck(*, namespace: str, pool: str, gateway: str, state: str) -> Cau
         f"the new pod template is not rolled out any further: {state}. Mend spec.pod of GatewayPool {pool}, or the image "
         f"that the operator was installed with; {gateway} gets the next one first, and the others stay as they are "
         f"until it is back. See to it: kubectl -n {namespace} describe pod {pod_of(gateway)}",
+    )
+
+
+def out_of_memory(*, namespace: str, pool: str, gateway: str, limit: str) -> Cause:
+    """The kernel killed a gateway; ``limit``: of its memory, empty if it has none and its node had no more."""
+    had = f"its limit is {limit}" if limit else "its node had no more"
+    return Cause(
+        Reason.GATEWAY_OUT_OF_MEMORY,
+        f"gateway {gateway} was killed because of its memory (OOMKilled): {had}. Raise spec.pod.resources.limits.memory "
+        f"of GatewayPool {pool} (where that says nothing of resources, the chart's gateway.resources). When it was: "
+        f"kubectl -n {namespace} describe pod {pod_of(gateway)}",
+    )
+
+
+def unschedulable(*, namespace: str, pool: str, gateway: str, why: str, claim: str) -> Cause:
+    """There is no node for a gateway; ``why``: in the scheduler's words, ``claim``: that its pod mounts, if any."""
+    if claim and _IS_ABOUT_VOLUMES.search(why):
+        remedy = (
+            "Provide the volume, or the StorageClass, that its claim asks for; or delete the pool, apply it with another "
+            f"shard.storage, and then: kubectl delete statefulset -n {namespace} {gateway}. What the claim waits for: "
+            f"kubectl -n {namespace} describe pvc {claim}"
+        )
+    else:
+        remedy = (
+            f"Add nodes, or mend spec.pod of GatewayPool {pool} (resources, nodeSelector, tolerations, affinity). See to "
+            f"it: kubectl -n {namespace} describe pod {pod_of(gateway)}"
+        )
+    return Cause(
+        Reason.GATEWAY_UNSCHEDULABLE,
+        f"gateway {gateway} does not run, as Kubernetes has no node for it: {why.rstrip('.')}. {remedy}",
+    )
+
+
+def not_ready(*, namespace: str, gateway: str, problem: str) -> Cause:
+    """A gateway that does not answer, and ``problem`` is what Kubernetes says of its pod."""
+    return Cause(
+        Reason.GATEWAY_UNREACHABLE,
+        f"gateway {gateway} does not answer the operator: its pod is not ready ({problem}). See to it: "
+        f"kubectl -n {namespace} describe pod {pod_of(gateway)}",
     )
 
 

@@ -183,12 +183,12 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
     name, seen, bundle = facts.placement.gateway, facts.seen, facts.bundle
     pod = f"kubectl -n {facts.namespace} describe pod {pod_of(name)}"
     if seen.silence is not None:
-        return _finding(
-            "False",
+        silent = facts.pod or Cause(
             Reason.GATEWAY_UNREACHABLE,
             f"gateway {name} does not answer the operator: {seen.silence.problem}. It may be at work all the same; "
             f"see to its pod: {pod}",
         )
+        return _finding("False", silent.reason, silent.message)
     if bundle.generation is None:
         return _finding(
             "False", Reason.BUNDLE_PENDING, f"its bundle for gateway {name} is about to be written"
@@ -223,7 +223,7 @@ def _running(facts: PlantFacts) -> Finding:
     warnings = [_problem(each) for each in facts.problems if each.severity is Severity.WARNING]
     note = f"; note: {'; '.join(warnings[:_MOST_PROBLEMS])}" if warnings else ""
     said = f"runs on {facts.placement.gateway}{note}"
-    cause = facts.placement.remark or Cause(Reason.RUNNING, "")
+    cause = facts.pod or facts.placement.remark or Cause(Reason.RUNNING, "")
     message = f"{said}; {cause.message}" if cause.message else said
     return _finding("True", cause.reason, message, facts.bundle.plant_generation)
 
@@ -261,7 +261,8 @@ def _nobody_to_ask(facts: PlantFacts) -> Finding | None:
     """Unknown, if no gateway can say anything about the plant."""
     if facts.seen.silence is not None:
         said = f"gateway {facts.placement.gateway} does not answer the operator"
-        return _finding("Unknown", Reason.GATEWAY_UNREACHABLE, said)
+        reason = Reason.GATEWAY_UNREACHABLE if facts.pod is None else facts.pod.reason
+        return _finding("Unknown", reason, said)
     if facts.seen.gateway is None and facts.bundle.generation is not None:
         return _finding("Unknown", Reason.NOT_ASKED, "its gateway has not been asked yet", hold=True)
     report = _report(facts)

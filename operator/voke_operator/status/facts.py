@@ -113,6 +113,8 @@ class PlantFacts:
     placement: PlacementFacts = PlacementFacts()
     bundle: BundleFacts = BundleFacts()
     seen: Seen = Seen()
+    pod: Cause | None = None
+    """What Kubernetes says is wrong with its gateway's pod."""
     outage: bool = False
     """Its pool says for all that Voke cannot be reached (``Outage.quiet``)."""
 
@@ -126,3 +128,5 @@ class ShardFacts:
     asked: bool = True
     """It has answered, or been silent for long, since the operator started."""
     silence: Silence | None = None
+    pod: Cause | None = None
+    """What Kubernetes says is wrong with its pod."""

@@ -152,22 +152,27 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
     if facts.rollout is not None and stuck and cloud.status != "False":
         return _finding(facts, "False", facts.rollout.reason, facts.rollout.message)
     silent = [
-        (shard.gateway, shard.silence)
+        (shard, shard.silence)
         for shard in facts.shards
         if shard.silence is not None and shard.gateway not in facts.restarting
     ]
     if silent:
-        name, silence = silent[0]
+        shard, silence = next((each for each in silent if each[0].pod is not None), silent[0])
+        why = (
+            f" ({silence.problem}). See to the pod: kubectl -n {facts.namespace} describe pod {pod_of(shard.gateway)}"
+            if shard.pod is None
+            else f"; {shard.pod.message}"
+        )
         message = (
             f"{len(silent)} of {len(facts.shards)} gateways do not answer the operator: "
-            f"{listed(name for name, _ in silent)} ({silence.problem}). See to the pod: "
-            f"kubectl -n {facts.namespace} describe pod {pod_of(name)}"
+            f"{listed(each.gateway for each, _ in silent)}{why}"
         )
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
     if cloud.status == "False" or cloud.reason == Reason.PARTLY_REACHABLE:
         return cloud
-    if facts.rollout is not None:
-        return _finding(facts, "True", facts.rollout.reason, facts.rollout.message)
+    remark = facts.rollout or next((each.pod for each in facts.shards if each.pod is not None), None)
+    if remark is not None:
+        return _finding(facts, "True", remark.reason, remark.message)
     message = f"{len(facts.shards)} gateways, {facts.plants} plants"
     return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
 

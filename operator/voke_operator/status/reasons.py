@@ -163,6 +163,12 @@ class Reason(StrEnum):
 
     # -- the gateway
 
+    GATEWAY_UNSCHEDULABLE = (
+        "GatewayUnschedulable",
+        GATEWAY_READY,
+        "Kubernetes has no node for the plant's gateway, so it does not run.",
+        "Mend what the message names: a StorageClass or a volume, what `spec.pod` of the pool asks for, or too few nodes.",
+    )
     GATEWAY_UNREACHABLE = (
         "GatewayUnreachable",
         GATEWAY_READY,
@@ -288,6 +294,15 @@ class Reason(StrEnum):
 
     # -- all is well, or nearly
 
+    GATEWAY_OUT_OF_MEMORY = (
+        "GatewayOutOfMemory",
+        GATEWAY_READY,
+        (
+            "The kernel killed the plant's gateway because of its memory (`OOMKilled`), and Kubernetes starts it again. "
+            "The Plant is Ready if it is back; it is said until its pod is replaced, because it will come again."
+        ),
+        "Raise the limit that the message names.",
+    )
     STORAGE_KEPT = (
         "StorageKept",
         GATEWAY_READY,

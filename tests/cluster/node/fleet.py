@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from tests.cluster.cluster import Cluster
@@ -51,9 +52,9 @@ class Fleet:
         """Where the Plants are."""
         return self.here.namespace
 
-    async def by_hand(self, do: Callable[..., Any], *arguments: Any) -> None:
+    async def by_hand(self, do: Callable[..., Any], *arguments: Any, **more: Any) -> None:
         """Do something to a program of the cluster while the rest goes on."""
-        await asyncio.get_running_loop().run_in_executor(self.cluster.hands, do, *arguments)
+        await asyncio.get_running_loop().run_in_executor(self.cluster.hands, partial(do, *arguments, **more))
 
     async def kubectl(self, *arguments: str, check: bool = True) -> str:
         """What it prints, in the fleet's namespace."""
@@ -69,8 +70,8 @@ class Fleet:
         await asyncio.to_thread(self.here.plane.apply, *documents, namespace=self.namespace)
 
     async def pool(self, name: str = "default", **spec: Any) -> None:
-        """A GatewayPool with small pods that lead to the Voke."""
-        await self.apply(*voke_documents(self.voke, pool=name, pod=SMALL, **spec))
+        """A GatewayPool that leads to the Voke, with small pods."""
+        await self.apply(*voke_documents(self.voke, pool=name, **{"pod": SMALL, **spec}))
 
     async def document(self, name: str, **spec: Any) -> Json:
         """A Plant with a PLC of its own, and a tick of a second."""
@@ -161,6 +162,16 @@ class Fleet:
         """The pod of a shard."""
         found: Json = await self.get("pod", names.gateway_pod(pool, shard))
         return found
+
+    async def until_pool_says(self, pool: str, reason: str, *, within: float = WITHIN) -> str:
+        """Wait until a pool's ``Ready`` has this reason; its message."""
+        async with asyncio.timeout(within):
+            while True:
+                found = (await self.get("gatewaypool", pool)).get("status", {}).get("conditions", [])
+                for each in found:
+                    if (each["type"], each["reason"]) == ("Ready", reason):
+                        return str(each["message"])
+                await asyncio.sleep(0.3)
 
     async def restarts(self) -> int:
         """Of all gateways, as Kubernetes counts them."""

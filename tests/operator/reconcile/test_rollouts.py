@@ -17,8 +17,9 @@ from voke_operator.kube.objects import Objects, known_of
 from voke_operator.kube.resources import PODS, POOLS, STATEFUL_SETS
 from voke_operator.plan.objects import Defaults, shard_objects, template_hash
 from voke_operator.reconcile.documents import Documents
-from voke_operator.reconcile.fleet import Fleet, Name, Pod, Restart
-from voke_operator.reconcile.rollouts import Rollouts, missing, pod_of
+from voke_operator.reconcile.fleet import Fleet, Name, Restart
+from voke_operator.reconcile.rollouts import Rollouts, missing
+from voke_operator.status.pods import Pod
 from voke_operator.status.poll import FetchError, Gateways, Shard, View
 from voke_operator.status.pools import sessions
 from voke_operator.status.reports import gateway_report, plant_report
@@ -265,25 +266,3 @@ def test_what_is_missing_at_a_gateway(seen: View, restart: frozenset[str] | None
     if restart is not None:
         record.restart = Restart(template="t", sessions=restart, started_at=0.0)
     assert missing(seen, record) == expected
-
-
-def test_a_pod_says_why_it_is_not_ready() -> None:
-    waiting = {"reason": "ErrImagePull", "message": "no such image"}
-    status = {
-        "conditions": [{"type": "Ready", "status": "False"}],
-        "containerStatuses": [{"state": {"waiting": waiting}}],
-    }
-    document = {"metadata": {"resourceVersion": "7"}, "status": status}
-    assert pod_of(document) == Pod(
-        version="7", ready=False, problem="ErrImagePull: no such image", failing=True
-    )
-    unschedulable = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": "no room",
-    }
-    document = {"metadata": {"resourceVersion": "7"}, "status": {"conditions": [unschedulable]}}
-    assert pod_of(document) == Pod(version="7", ready=False, problem="Unschedulable: no room")
-    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-    assert pod_of({"metadata": {"resourceVersion": "7"}, "status": ready}) == Pod(version="7", ready=True)

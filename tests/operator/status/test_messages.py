@@ -119,6 +119,10 @@ with_profile = with_profile.model_copy(
     }
 )
 
+OUT_OF_MEMORY = causes.out_of_memory(
+    namespace="energy", pool="default", gateway="voke-gw-default-0", limit="512Mi"
+)
+
 CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     "all is well": (WELL, "True", "AllWell", "5 of 5 devices are read"),
     # -- what was asked for
@@ -351,6 +355,38 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
             "gateway voke-gw-default-0 does not answer the operator: connection refused. It may be at work all the same; "
             "see to its pod: kubectl -n energy describe pod voke-gw-default-0-0"
         ),
+    ),
+    "gateway without a node": (
+        replace(
+            WELL,
+            seen=replace(WELL.seen, silence=Silence(0.0, "its pod has no address")),
+            pod=causes.unschedulable(
+                namespace="energy",
+                pool="default",
+                gateway="voke-gw-default-0",
+                why="3 Insufficient cpu.",
+                claim="",
+            ),
+        ),
+        "False",
+        "GatewayUnschedulable",
+        (
+            "gateway voke-gw-default-0 does not run, as Kubernetes has no node for it: 3 Insufficient cpu. Add nodes, or "
+            "mend spec.pod of GatewayPool default (resources, nodeSelector, tolerations, affinity). See to it: "
+            "kubectl -n energy describe pod voke-gw-default-0-0"
+        ),
+    ),
+    "gateway that is killed again and again": (
+        replace(WELL, seen=replace(WELL.seen, silence=Silence(0.0, "connection refused")), pod=OUT_OF_MEMORY),
+        "False",
+        "GatewayOutOfMemory",
+        OUT_OF_MEMORY.message,
+    ),
+    "gateway that was killed and is back": (
+        replace(WELL, pod=OUT_OF_MEMORY),
+        "True",
+        "GatewayOutOfMemory",
+        f"runs on voke-gw-default-0; {OUT_OF_MEMORY.message}",
     ),
     "bundle not taken in": (
         replace(

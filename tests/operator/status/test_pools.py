@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.site_facts import WELL, on_gateway, saying
 from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_api.status import SessionStatus
+from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status
 from voke_operator.status.damping import LASTING, STARTING, Damper, Rate
 from voke_operator.status.facts import Cause, ShardFacts, Silence
@@ -210,6 +211,28 @@ def test_a_silent_gateway_is_named() -> None:
             "1 of 2 gateways do not answer the operator: voke-gw-north-1 (no answer within 3 s). See to the pod: "
             "kubectl -n energy describe pod voke-gw-north-1-0"
         ),
+    )
+
+
+KILLED = causes.out_of_memory(namespace="energy", pool="north", gateway="voke-gw-north-1", limit="512Mi")
+
+
+def test_a_gateway_that_was_killed_for_its_memory_is_said_on_the_pool() -> None:
+    killed = replace(SHARDS[1], pod=KILLED)
+    assert said(replace(POOL, shards=(SHARDS[0], killed)))["Ready"] == (
+        "True",
+        "GatewayOutOfMemory",
+        KILLED.message,
+    )
+
+
+def test_of_silent_gateways_the_one_is_explained_of_which_most_is_known() -> None:
+    silent = [replace(each, silence=Silence(1000.0, "connection refused")) for each in SHARDS]
+    silent[1] = replace(silent[1], pod=KILLED)
+    assert said(replace(POOL, shards=silent))["Ready"] == (
+        "False",
+        "GatewaysUnreachable",
+        ("2 of 2 gateways do not answer the operator: voke-gw-north-0, voke-gw-north-1; " + KILLED.message),
     )
 
 
