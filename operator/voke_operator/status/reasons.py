@@ -273,17 +273,32 @@ class Reason(StrEnum):
         "None of the plant's devices gives a value.",
         "Start with the PLC that the message names: address, power, firewall, unit id.",
     )
+    NOT_READ_YET = (
+        "NotReadYet",
+        DEVICES_REACHABLE,
+        "Devices have not been asked since the plant was started.",
+        "Wait for the next tick.",
+    )
+
+    # -- ready, and something is broken all the same
+
+    KEYS_CHANGED = (
+        "KeysChanged",
+        REGISTERED,
+        "A key is another one than a person had confirmed, and nobody has confirmed that Voke knows the new one.",
+        "As for NotConfirmed; Voke throws away what is signed with a key that it does not know.",
+    )
     SOME_DEVICES_NOT_READ = (
         "SomeDevicesNotRead",
         DEVICES_REACHABLE,
         "Some devices give values, others do not. The plant is Ready: what is read arrives.",
         "See to the device that the message names; `expectOffline: true` for one that sleeps at night.",
     )
-    NOT_READ_YET = (
-        "NotReadYet",
+    POINTS_REFUSED = (
+        "PointsRefused",
         DEVICES_REACHABLE,
-        "Devices have not been asked since the plant was started.",
-        "Wait for the next tick.",
+        "All devices are read, and some of their points are refused and left out.",
+        "Correct the register map: `kubectl voke probe` says which address is wrong.",
     )
 
     # -- all is well, or nearly
@@ -297,12 +312,6 @@ class Reason(StrEnum):
         ),
         "Apply the pool with the storage before, or have the gateways made anew with the command in the message.",
     )
-    KEYS_CHANGED = (
-        "KeysChanged",
-        REGISTERED,
-        "A key is another one than a person had confirmed, and nobody has confirmed that Voke knows the new one.",
-        "As for NotConfirmed.",
-    )
     NOT_CONFIRMED = (
         "NotConfirmed",
         REGISTERED,
@@ -314,12 +323,6 @@ class Reason(StrEnum):
             "Register the files that the message names, from the Secret `voke-plant-NAME`, then say so with the command "
             "in the message: it sets the annotation `voke.lovinka.com/registered`."
         ),
-    )
-    POINTS_REFUSED = (
-        "PointsRefused",
-        DEVICES_REACHABLE,
-        "All devices are read, and some of their points are refused and left out.",
-        "Correct the register map: `kubectl voke probe` says which address is wrong.",
     )
     ISSUER_EXPIRES = (
         "IssuerExpires",
