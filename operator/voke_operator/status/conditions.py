@@ -36,6 +36,8 @@ OUTAGE_REASONS: Final = frozenset(
     {Reason.BROKER_UNREACHABLE, Reason.SESSION_LOST, Reason.CONNECTING, Reason.NO_SUBSCRIBER}
 )
 """That may well be the same for all plants of a pool."""
+_KEYS_REFUSED: Final = frozenset({Reason.LOGIN_REFUSED, Reason.CERTIFICATE_REFUSED})
+"""That may well be so because nobody has registered the keys."""
 _MOST_PROBLEMS: Final = 3
 _POOL: Final = ("spec", "pool")
 
@@ -254,7 +256,7 @@ def _cloud(facts: PlantFacts) -> Finding:
     if reason is None or reason.condition != CLOUD_CONNECTED:
         reason = Reason.UPLINK_TROUBLE if word else Reason.CONNECTING
         message = f"{word}: {message}" if word else message
-    if reason is Reason.LOGIN_REFUSED and _registered(facts).status != "True":
+    if reason in _KEYS_REFUSED and _registered(facts).status != "True":
         what = how_to_register(facts.namespace, facts.name, facts.credentials.in_use)
         message += f"; nobody has confirmed that its keys are registered: {what}"
     if facts.outage:

@@ -221,6 +221,15 @@ class Reason(StrEnum):
         "Voke's broker does not let the plant in.",
         "Register its keys at Voke: they are in the Secret `voke-plant-NAME`, and the message names the files.",
     )
+    CERTIFICATE_REFUSED = (
+        "CertificateRefused",
+        CLOUD_CONNECTED,
+        "Voke's broker does not take the plant's client certificate, as it says in the TLS handshake.",
+        (
+            "Register the CA that issued it at Voke (`ca.crt` in the Secret `voke-plant-NAME`), or have it issued by a CA that "
+            "Voke trusts; the message says what the broker has against it."
+        ),
+    )
     BROKER_UNREACHABLE = (
         "BrokerUnreachable",
         CLOUD_CONNECTED,

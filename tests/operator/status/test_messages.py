@@ -619,13 +619,16 @@ def test_a_new_plant_is_told_of_what_is_broken_before_it_is_asked_to_confirm_its
         assert said.message.endswith(f"{advice}. After that: Registered (NotConfirmed)")
 
 
-def test_a_login_that_fails_for_keys_that_nobody_registered_comes_before_all_that_the_plcs_do() -> None:
+@pytest.mark.parametrize("reason", ["LoginRefused", "CertificateRefused"])
+def test_a_login_that_fails_for_keys_that_nobody_registered_comes_before_all_that_the_plcs_do(
+    reason: str,
+) -> None:
     refused = on_gateway(
-        dict.fromkeys(DEVICES, REFUSED), session=SessionStatus(reason="LoginRefused", message="refused")
+        dict.fromkeys(DEVICES, REFUSED), session=SessionStatus(reason=reason, message="refused")
     )
     new = replace(WELL, credentials=CredentialFacts(in_use=IN_USE), seen=seen(refused))
     said = ready(plant_status(new).findings)
-    assert said.reason == "LoginRefused"
+    assert said.reason == reason
     assert "nobody has confirmed that its keys are registered: register at Voke what Secret" in said.message
 
 
