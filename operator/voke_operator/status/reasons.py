@@ -104,7 +104,10 @@ class Reason(StrEnum):
             "A key that Voke knows was deleted or changed, and no copy of it survives. A new one is never made by itself, "
             "because Voke would refuse it."
         ),
-        "Restore the Secret from a backup, or ask for a new key and register it at Voke.",
+        (
+            "Restore the Secret from a backup; or have a new key made with the command in the message (`kubectl voke credentials "
+            "PLANT --replace …`) and register it at Voke."
+        ),
     )
     ISSUER_UNUSABLE = (
         "IssuerUnusable",

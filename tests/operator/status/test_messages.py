@@ -240,8 +240,8 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "KeyLost",
         (
             "the hmac key 1f3a5c7e9b2d4f60 is neither in the Secret voke-plant-brno-roof-3 nor in a gateway's bundle: restore "
-            "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl annotate plant -n "
-            "energy brno-roof-3 --overwrite voke.lovinka.com/replace=1f3a5c7e9b2d4f60"
+            "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl voke credentials "
+            "brno-roof-3 -n energy --replace hmac"
         ),
     ),
     "CA expired": (
