@@ -36,7 +36,8 @@ CONDITIONS = {
     READY: (
         "Of a Plant: its credentials are ready, its gateway runs it, its session with Voke is up, and at least one "
         "device is read. Its message is that of the part that has to be mended first, and its reason that of the same "
-        "part. Of a GatewayPool: its gateways answer, and Voke can be reached."
+        "part. A Plant that is Ready may have something left to do all the same: what is broken comes before what nobody "
+        "has confirmed, and the message ends with whatever else there is (`After that:`). Of a GatewayPool: its gateways answer, and Voke can be reached."
     ),
     CREDENTIALS_READY: "Of a Plant: all keys and certificates that it needs are there.",
     REGISTERED: "Of a Plant: Voke knows its keys. Not a part of `Ready`, which only mentions it.",

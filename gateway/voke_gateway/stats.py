@@ -61,7 +61,7 @@ class PlantStats:
     uplink_problem: str = ""
     """Gauge: empty, or why there is no session, for people."""
     uplink_reason: str = ""
-    """Gauge: empty, or a stable CamelCase reason such as IdentityInUse, LoginRefused, BrokerUnreachable."""
+    """Gauge: empty, or a stable CamelCase reason such as IdentityInUse, LoginRefused, CertificateRefused."""
     commands: Counter[str] = field(default_factory=Counter)
     """By outcome: COMPLETED, or the err of FAILED; ``ignored`` for a bad signature."""
     commands_in_progress: int = 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -29,8 +32,15 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
 SEEN_WITHIN: Final = 60.0
 """Seconds in which the operator writes what follows from an annotation, if it runs."""
 
-Kind = Literal["hmac", "mtls", "jwt"]
-"""A key that is generated."""
+_KINDS: Final = ("hmac", "mtls", "jwt")
+
+
+class Kind(StrEnum):
+    """A key that is generated."""
+
+    HMAC = "hmac"
+    MTLS = "mtls"
+    JWT = "jwt"
 
 
 def credentials(
@@ -48,7 +58,20 @@ def credentials(
     registered: Annotated[
         bool, typer.Option("--registered", help="Say that Voke knows the keys that are in force now.")
     ] = False,
-    replace: Annotated[Kind | None, typer.Option(help="Have a new key made in place of this one.")] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="With --registered: only if they are the keys that --export wrote into this directory.",
+            metavar="DIR",
+        ),
+    ] = None,
+    replace: Annotated[
+        list[Kind] | None,
+        typer.Option(
+            help="Have a new key made in place of this one; may be repeated.", metavar="hmac|mtls|jwt"
+        ),
+    ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
     namespace: Namespace = None,
@@ -58,21 +81,24 @@ def credentials(
     """Show what to register at Voke for the keys that the operator has generated for a Plant.
 
     Key material is not printed unless --show-hmac asks for it; --export writes files. When Voke knows the keys, say
-    so with --registered: what is confirmed are the keys that the Plant's status names at that moment, and
-    the condition Registered turns True. --replace has the operator make another key, once; from
+    so with --registered --from DIR: the condition Registered turns True, unless a key was replaced since it was exported.
+    Without --from what is confirmed are the keys that the Plant's status names at that moment.
+    --replace has the operator make another key, once; from
     then on Voke refuses what the plant sends until it is told of the new one.
 
     Exit status: 0 done, 1 there is nothing to show or the cluster does not allow it, 2 wrong usage.
     """
-    if sum([export is not None, csr, show_hmac, registered, replace is not None]) > 1:
+    if sum([export is not None, csr, show_hmac, registered, bool(replace)]) > 1:
         raise typer.BadParameter(
             "one at a time", param_hint="--export, --csr, --show-hmac, --registered, --replace"
         )
+    if exported is not None and not registered:
+        raise typer.BadParameter("it goes with --registered", param_hint="--from")
     with cluster(namespace=namespace, context=context, kubeconfig=kubeconfig) as kubectl:
         if registered:
-            confirm(kubectl, plant, as_json=as_json)
-        elif replace is not None:
-            exchange(kubectl, plant, replace, yes=yes, as_json=as_json)
+            confirm(kubectl, plant, exported, as_json=as_json)
+        elif replace:
+            exchange(kubectl, plant, [str(each) for each in replace], yes=yes, as_json=as_json)
         else:
             _show(registration_of(kubectl, plant), export, csr=csr, show_hmac=show_hmac, as_json=as_json)
 
@@ -85,9 +111,10 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
     """
     from voke_cli.kubectl.edge import KubectlError
     from voke_operator import names
+    from voke_operator.credentials.ids import format_ids
     from voke_operator.credentials.keys import find
     from voke_operator.credentials.material import ISSUER
-    from voke_operator.credentials.registration import describe
+    from voke_operator.credentials.registration import KEY_IDS, describe
     from voke_operator.credentials.secret import from_document
 
     view = _plant(kubectl, name)
@@ -95,7 +122,10 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
     files: dict[str, bytes] = {}
     if generated:
         held = from_document(kubectl.secret(view.namespace, names.plant_secret(view.name))).data
-        for kind, key_id in generated.items():
+        for kind in _KINDS:
+            if kind not in generated:
+                continue
+            key_id = generated[kind]
             key = next(find(kind, (held,), view.plant_id), None)
             if key is None or key.id != key_id:
                 raise KubectlError(
@@ -109,11 +139,16 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
     found = describe(view.name, view.plant_id, method, files, issuer=None, now=datetime.now(UTC))
     facts = {**found.facts, "namespace": view.namespace}
     facts |= {f"{kind}KeyId": key_id for kind, key_id in generated.items()}
-    return type(found)(facts=facts, files=found.files)
+    ids = {KEY_IDS: f"{format_ids(generated)}\n".encode()} if generated else {}
+    return type(found)(facts=facts, files={**found.files, **ids})
 
 
-def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
-    """Say that Voke knows the keys in force, and show what the operator makes of it."""
+def confirm(kubectl: Kubectl, name: str, exported: Path | None, *, as_json: bool) -> None:
+    """Say that Voke knows the keys in force, and show what the operator makes of it.
+
+    Raises:
+        KubectlError: they are not those that were exported into the directory ``exported``, if one is given.
+    """
     from voke_cli.kubectl.waiting import until
     from voke_operator.credentials.registration import confirmation
     from voke_operator.names import REGISTERED_ANNOTATION
@@ -122,6 +157,8 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     if not _generated(view):
         typer.echo("nothing was generated for this Plant: Voke is taken to know what its Secrets hold")
         return
+    if exported is not None:
+        _compare(view, exported)
     ids = confirmation(view.in_use)
     kubectl.annotate(view.namespace, view.name, {REGISTERED_ANNOTATION: ids})
     if not as_json:
@@ -136,8 +173,34 @@ def confirm(kubectl: Kubectl, name: str, *, as_json: bool) -> None:
     _show_condition(after, as_json=as_json)
 
 
-def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: bool) -> None:
-    """Have a new key made, and show which one takes the place of the old."""
+def _compare(view: PlantView, exported: Path) -> None:
+    """Whether what was exported is in force still. A renewed certificate is: it is known by its issuer and its name.
+
+    Raises:
+        KubectlError: it is not, or it cannot be told.
+    """
+    from voke_cli.kubectl.edge import KubectlError
+    from voke_operator.credentials.ids import parse_ids
+    from voke_operator.credentials.registration import KEY_IDS
+
+    try:
+        said = parse_ids((exported / KEY_IDS).read_text(errors="replace"))
+    except OSError as error:
+        raise KubectlError(
+            f"cannot read {exported / KEY_IDS}, which --export writes: {error.strerror}"
+        ) from None
+    for kind, key_id in _generated(view).items():
+        if kind not in said or (kind != "mtls" and said[kind] != key_id):
+            was = f"the one in {exported} is {said[kind]}" if kind in said else f"{exported} has none"
+            raise KubectlError(
+                f"nothing was confirmed: the {kind} key in force is {key_id}, and {was}. Export anew, register at "
+                f"Voke what is there then, and say so again: kubectl voke credentials {view.name} -n {view.namespace} "
+                f"--export {shlex.quote(str(exported))}"
+            )
+
+
+def exchange(kubectl: Kubectl, name: str, kinds: Sequence[str], *, yes: bool, as_json: bool) -> None:
+    """Have new keys made, and show which ones take the place of the old."""
     from voke_cli.kubectl.edge import KubectlError
     from voke_cli.kubectl.waiting import until
     from voke_operator.credentials.ids import parse_words
@@ -145,36 +208,45 @@ def exchange(kubectl: Kubectl, name: str, kind: Kind, *, yes: bool, as_json: boo
 
     view = _plant(kubectl, name)
     in_force = _generated(view)
-    if kind not in in_force:
-        of_secret = next((each for each in view.in_use if each.name == kind), None)
-        raise KubectlError(
-            f"the {kind} key of {view.name} comes from a Secret: replace it there"
-            if of_secret is not None
-            else f"{view.name} has no {kind} key; it has {', '.join(in_force) or 'none that is generated'}"
-        )
-    old = in_force[kind]
+    for kind in kinds:
+        if kind not in in_force:
+            of_secret = next((each for each in view.in_use if each.name == kind), None)
+            raise KubectlError(
+                f"the {kind} key of {view.name} comes from a Secret: replace it there"
+                if of_secret is not None
+                else f"{view.name} has no {kind} key; it has {', '.join(in_force) or 'none that is generated'}"
+            )
+    old = {kind: in_force[kind] for kind in kinds}
     agreed(
-        f"Replace the {kind} key {old} of {view.namespace}/{view.name}? "
+        f"Replace the {' and the '.join(f'{kind} key {key_id}' for kind, key_id in old.items())} of "
+        f"{view.namespace}/{view.name}? "
         + (
             "Brokers that trust its CA take the new certificate."
-            if kind == "mtls"
+            if old.keys() == {"mtls"}
             else "Voke refuses the plant's messages until it knows the new key."
         ),
         yes=yes,
     )
     # What somebody else asked for and is not done yet stays asked for.
     asked = [each for each in parse_words(view.annotation(REPLACE_ANNOTATION)) if each in in_force.values()]
-    kubectl.annotate(view.namespace, view.name, {REPLACE_ANNOTATION: ",".join(dict.fromkeys([*asked, old]))})
-    after = until(kubectl, view, lambda found: _generated(found).get(kind, old) != old, within=SEEN_WITHIN)
-    new = _generated(after).get(kind, old)
-    if new == old:
+    kubectl.annotate(
+        view.namespace, view.name, {REPLACE_ANNOTATION: ",".join(dict.fromkeys([*asked, *old.values()]))}
+    )
+    after = until(kubectl, view, lambda found: not _still(old, found), within=SEEN_WITHIN)
+    if left := _still(old, after):
         raise KubectlError(
-            f"the operator has not made a new {kind} key within {SEEN_WITHIN:.0f} s; it will when it can. "
-            f"CredentialsReady: {after.condition('CredentialsReady').message or 'says nothing'}"
+            f"the operator has not made a new {' and a new '.join(left)} key within {SEEN_WITHIN:.0f} s; it will when it "
+            f"can. CredentialsReady: {after.condition('CredentialsReady').message or 'says nothing'}"
         )
     if not as_json:
-        typer.echo(printable(f"{kind} key {new} takes the place of {old}"))
+        for kind, key_id in old.items():
+            typer.echo(printable(f"{kind} key {_generated(after)[kind]} takes the place of {key_id}"))
     _show_condition(after, as_json=as_json)
+
+
+def _still(old: Mapping[str, str], found: PlantView) -> list[str]:
+    """Which of these keys are in force still."""
+    return [kind for kind, key_id in old.items() if _generated(found).get(kind, key_id) == key_id]
 
 
 def _plant(kubectl: Kubectl, name: str) -> PlantView:
@@ -194,7 +266,7 @@ def _plant(kubectl: Kubectl, name: str) -> PlantView:
     return view
 
 
-def _generated(view: PlantView) -> dict[Kind, str]:
+def _generated(view: PlantView) -> dict[str, str]:
     """Ids of the generated keys in force."""
     return {
         each.name: each.key_id
@@ -226,7 +298,10 @@ def _show(
     show(registration, export, as_json=as_json)
     if registration.files and not as_json:
         name, namespace = registration.facts["name"], registration.facts["namespace"]
-        typer.echo(f"\nWhen Voke knows them: kubectl voke credentials {name} -n {namespace} --registered")
+        which = "" if export is None else f" --from {shlex.quote(str(export))}"
+        typer.echo(
+            f"\nWhen Voke knows them: kubectl voke credentials {name} -n {namespace} --registered{which}"
+        )
 
 
 def _show_condition(view: PlantView, *, as_json: bool) -> None:

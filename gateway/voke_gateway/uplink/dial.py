@@ -20,7 +20,7 @@ from typing import Any
 
 from voke_gateway.names import AddressInfo, resolve
 from voke_gateway.uplink.session import ConnectFailedError
-from voke_gateway.uplink.tls import handshake_problem
+from voke_gateway.uplink.tls import handshake_failure
 
 _Address = tuple[Any, ...]
 
@@ -40,6 +40,7 @@ class Dialler:
 
         Raises:
             ConnectFailedError: with cause and remedy.
+            CertificateRefusedError: the broker does not take our client certificate.
         """
         async with within(deadline, f"the name {host} did not resolve in time: check DNS"):
             addresses = await _resolve(host)
@@ -49,7 +50,7 @@ class Dialler:
             wrapped = context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
         except OSError as error:
             raw.close()
-            raise ConnectFailedError(f"{host}:{port}: {handshake_problem(error, host)}") from error
+            raise handshake_failure(error, host, port) from error
         try:
             async with within(
                 deadline, f"{host}:{port} takes connections but did not answer the TLS handshake in time"
@@ -57,7 +58,7 @@ class Dialler:
                 await self._shake_hands(wrapped)
         except OSError as error:
             wrapped.close()
-            raise ConnectFailedError(f"{host}:{port}: {handshake_problem(error, host)}") from error
+            raise handshake_failure(error, host, port) from error
         except BaseException:
             wrapped.close()
             raise

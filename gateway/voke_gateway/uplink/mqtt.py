@@ -44,7 +44,7 @@ from voke_gateway.uplink.session import (
     Login,
     SessionLostError,
 )
-from voke_gateway.uplink.tls import TlsContexts, early_end_problem
+from voke_gateway.uplink.tls import TlsContexts, early_end
 
 RECEIVE_MAXIMUM = 20
 """QoS 1 messages that the broker may have unacknowledged at us; bounds memory when commands flood in."""
@@ -85,6 +85,7 @@ class AiomqttConnector:
 
         Raises:
             ConnectFailedError: name resolution, TCP, TLS or time-out.
+            CertificateRefusedError: a TLS alert says that the broker does not take our client certificate.
             ConnectRefusedError: CONNACK or SUBACK with a failure code.
             CredentialsError: the material itself is unusable.
         """
@@ -113,15 +114,17 @@ async def _log_in(login: Login, sock: ssl.SSLSocket, deadline: float) -> Aiomqtt
     except BaseException as error:
         client.drop(Closed(CloseReason.LOCAL, "the login was abandoned"))
         if isinstance(error, SessionLostError):
-            raise ConnectFailedError(f"{where}: {_early_end(client, login, error.closed)}") from error
+            raise _early_end(client, login, where, error.closed) from error
         raise
     return AiomqttSession(client)
 
 
-def _early_end(client: _Client, login: Login, closed: Closed) -> str:
+def _early_end(client: _Client, login: Login, where: str, closed: Closed) -> ConnectFailedError:
     if client.connected:
-        return f"the connection ended before the subscription was answered ({closed.detail})"
-    return early_end_problem(client.last_error, present_certificate=login.present_certificate)
+        return ConnectFailedError(
+            f"{where}: the connection ended before the subscription was answered ({closed.detail})"
+        )
+    return early_end(client.last_error, where, present_certificate=login.present_certificate)
 
 
 class AiomqttSession:

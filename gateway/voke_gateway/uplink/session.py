@@ -48,6 +48,10 @@ class ConnectFailedError(Exception):
     """No session: name resolution, TCP, TLS or time-out. Trying again may help."""
 
 
+class CertificateRefusedError(ConnectFailedError):
+    """The broker does not take our client certificate: a person must act, at the broker or on the certificate."""
+
+
 class ConnectRefusedError(Exception):
     """The broker answered CONNACK with a failure: credentials or policy."""
 
@@ -136,6 +140,7 @@ class Connector(Protocol):
 
         Raises:
             ConnectFailedError: name resolution, TCP, TLS or time-out.
+            CertificateRefusedError: a TLS alert says that the broker does not take our client certificate.
             ConnectRefusedError: CONNACK or SUBACK with a failure code.
             CredentialsError: the material itself is unusable.
         """

@@ -20,7 +20,7 @@ from cryptography import x509
 
 from voke_api.resolved import PlantCredentials
 from voke_gateway.clock import WallClock, system_clock
-from voke_gateway.uplink.session import CredentialsError
+from voke_gateway.uplink.session import CertificateRefusedError, ConnectFailedError, CredentialsError
 
 _Key = tuple[bytes | None, bytes | None]
 
@@ -179,21 +179,28 @@ _NOT_OUR_ROOT = (
     "the broker's certificate does not lead to a trusted root ({detail}): put the CA it was issued by "
     "into the Secret that spec.voke.ca names"
 )
-_ALERT_PROBLEMS = {
-    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not know the CA that issued our client certificate: "
-    "have the certificate issued by the CA that the broker trusts",
+_CERTIFICATE_REFUSED = {
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not know the CA that issued our client certificate: register that CA "
+    "at Voke, with a revocation list of it, or have the certificate issued by one that Voke trusts",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the broker says our client certificate has expired: "
     "issue a new one, or check the clocks of both machines",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "the broker says our client certificate is revoked: issue a new one",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate on this port: "
-    "use auth method MTLS, or the port of another method (spec.voke.ports)",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the broker cannot use our client certificate: "
-    "check that it was issued for client authentication by the CA that the broker trusts",
+    "check that it was issued for client authentication by a CA that Voke trusts",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "the broker does not take our kind of client certificate: "
     "check that it was issued for client authentication",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the broker refused our client certificate",
-    "TLSV1_ALERT_DECRYPT_ERROR": "the broker could not check our client certificate's signature: "
-    "the CA it trusts has the same name but another key",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the broker refused our client certificate: check that it and its CA are "
+    "registered at Voke, and that Voke has a revocation list of that CA",
+    "TLSV1_ALERT_DECRYPT_ERROR": "the broker could not check our client certificate's signature: the CA it trusts has "
+    "the same name but another key; register the CA that issued the certificate at Voke",
+}
+"""By the reason of the alert (RFC 8446, 6.2): what the broker says of our certificate.
+
+A broker with revocation lists says "unknown CA" also of one that it trusts and has no list of.
+"""
+_OTHER_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate on this port: "
+    "use auth method MTLS, or the port of another method (spec.voke.ports)",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the broker does not speak TLS 1.2 or later",
     "UNSUPPORTED_PROTOCOL": "the broker does not speak TLS 1.2 or later",
     "WRONG_VERSION_NUMBER": "there is no TLS on this port: check spec.voke.ports",
@@ -204,33 +211,49 @@ _ALERT_PROBLEMS = {
 _REASON = re.compile(r"\[SSL: ([A-Z0-9_]+)\]")
 
 
-def handshake_problem(error: OSError, host: str) -> str:
+def handshake_failure(error: OSError, host: str, port: int) -> ConnectFailedError:
     """Cause and remedy of a failed TLS handshake, in one sentence."""
+    where = f"{host}:{port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         known = _VERIFY_PROBLEMS.get(error.verify_code)
-        return known.format(host=host) if known else _NOT_OUR_ROOT.format(detail=error.verify_message)
-    if isinstance(error, ssl.SSLError) and error.reason in _ALERT_PROBLEMS:
-        return _ALERT_PROBLEMS[error.reason]
+        problem = known.format(host=host) if known else _NOT_OUR_ROOT.format(detail=error.verify_message)
+        return ConnectFailedError(f"{where}: {problem}")
+    if isinstance(error, ssl.SSLError) and (failure := _of_alert(error.reason, where)):
+        return failure
     if isinstance(error, ssl.SSLEOFError | ConnectionError):
-        return "the broker closed the connection during the TLS handshake: check host and port"
-    return f"the TLS handshake failed: {error.strerror or error}"
+        return ConnectFailedError(
+            f"{where}: the broker closed the connection during the TLS handshake: check host and port"
+        )
+    return ConnectFailedError(f"{where}: the TLS handshake failed: {error.strerror or error}")
 
 
-def early_end_problem(detail: str, *, present_certificate: bool) -> str:
+def early_end(detail: str, where: str, *, present_certificate: bool) -> ConnectFailedError:
     """Why a connection ended after the TLS handshake and before CONNACK, as far as can be told.
 
     Under TLS 1.3 a broker judges the client certificate after our side of the handshake is over (RFC 8446,
     4.4.2.4): its verdict arrives as an alert in place of the CONNACK, or the connection just ends.
+
+    Args:
+        detail: What was said last about the connection.
+        where: The broker's host and port, for people.
+        present_certificate: It was shown one.
     """
     match = _REASON.search(detail)
-    if match and match[1] in _ALERT_PROBLEMS:
-        return _ALERT_PROBLEMS[match[1]]
+    if match and (failure := _of_alert(match[1], where)):
+        return failure
     if present_certificate:
-        return (
-            "the broker closed the connection after the TLS handshake without an answer, as brokers do that "
+        return ConnectFailedError(
+            f"{where}: the broker closed the connection after the TLS handshake without an answer, as brokers do that "
             "refuse a client certificate: check its issuer, its validity and the broker's revocation list"
         )
-    return (
-        "the broker closed the connection without answering the login: "
+    return ConnectFailedError(
+        f"{where}: the broker closed the connection without answering the login: "
         "check that the port is that of the auth method (spec.voke.ports)"
     )
+
+
+def _of_alert(reason: str | None, where: str) -> ConnectFailedError | None:
+    """What OpenSSL's reason for an error means; None: nothing that is known here."""
+    if reason in _CERTIFICATE_REFUSED:
+        return CertificateRefusedError(f"{where}: {_CERTIFICATE_REFUSED[reason]}")
+    return ConnectFailedError(f"{where}: {_OTHER_ALERTS[reason]}") if reason in _OTHER_ALERTS else None

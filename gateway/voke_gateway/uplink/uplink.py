@@ -25,6 +25,7 @@ from voke_gateway.uplink.identity import CLEAR_AFTER, IdentityWatch
 from voke_gateway.uplink.login import LoginPlan, make_login
 from voke_gateway.uplink.sender import Sender
 from voke_gateway.uplink.session import (
+    CertificateRefusedError,
     Closed,
     CloseReason,
     ConnectFailedError,
@@ -53,6 +54,7 @@ _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 IDENTITY_IN_USE: Final = "IdentityInUse"
 LOGIN_REFUSED: Final = "LoginRefused"
+CERTIFICATE_REFUSED: Final = "CertificateRefused"
 CREDENTIALS_INVALID: Final = "CredentialsInvalid"
 BROKER_UNREACHABLE: Final = "BrokerUnreachable"
 SESSION_LOST: Final = "SessionLost"
@@ -231,7 +233,10 @@ class Uplink:
             self._say(LOGIN_REFUSED, f"{error}; {_CHECK_LOGIN[self._plant.auth_method]}")
             return self._login_backoff.next()
         except ConnectFailedError as error:
-            self._say(BROKER_UNREACHABLE, f"no connection to {_address(self._plant)}: {error}")
+            if isinstance(error, CertificateRefusedError):
+                self._say(CERTIFICATE_REFUSED, str(error))
+            else:
+                self._say(BROKER_UNREACHABLE, f"no connection to {_address(self._plant)}: {error}")
             return self._network_backoff.next()
         except OSError as error:
             if error.errno not in _NO_FILES:

@@ -219,11 +219,10 @@ class _Case:
     def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
         """What keeps the plant from having its credentials; one command replaces all that is lost."""
         metadata = self._plant.metadata
-        lost = [each.key_id for each in settled.values() if isinstance(each, _Lost)]
+        lost = " ".join(f"--replace {name}" for name, each in settled.items() if isinstance(each, _Lost))
         remedy = (
-            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl "
-            f"annotate plant -n {metadata.namespace} {metadata.name} --overwrite "
-            f"{names.REPLACE_ANNOTATION}={','.join(dict.fromkeys((*self._replace, *lost)))}"
+            "restore the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl voke "
+            f"credentials {metadata.name} -n {metadata.namespace} {lost}"
         )
         found = []
         for name, each in settled.items():

@@ -31,6 +31,7 @@ from voke_operator.credentials.material import (
 )
 
 REQUEST: Final = "tls.csr"
+KEY_IDS: Final = "key-ids"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ FORMS: Final = {
     REVOCATION_LIST: "its empty revocation list: a broker with a crlfile wants one for every CA it trusts",
     JWT_PUBLIC_DER: "public key, PKCS#1 DER: for the broker's JWT plugin (SPKI would make every login fail)",
     JWT_PUBLIC_PEM: "the same key for people, SPKI PEM: not for the broker",
+    KEY_IDS: "which keys these are: for --registered --from DIR",
 }
 """What each file is for."""
 _TOLD: Final = {

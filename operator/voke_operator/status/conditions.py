@@ -36,6 +36,8 @@ OUTAGE_REASONS: Final = frozenset(
     {Reason.BROKER_UNREACHABLE, Reason.SESSION_LOST, Reason.CONNECTING, Reason.NO_SUBSCRIBER}
 )
 """That may well be the same for all plants of a pool."""
+_KEYS_REFUSED: Final = frozenset({Reason.LOGIN_REFUSED, Reason.CERTIFICATE_REFUSED})
+"""That may well be so because nobody has registered the keys."""
 _MOST_PROBLEMS: Final = 3
 _POOL: Final = ("spec", "pool")
 
@@ -82,7 +84,10 @@ def plant_status(facts: PlantFacts) -> Wanted:
 
 
 def ready(parts: Mapping[str, Finding]) -> Finding:
-    """``Ready``, from the other conditions: its message is that of what has to be mended first."""
+    """``Ready``, from the other conditions: its message is that of what has to be mended first.
+
+    What nobody has confirmed comes after what is known to be broken, and is named all the same: data may be lost.
+    """
     needed = [parts[type_] for type_ in _NEEDED if type_ in parts]
     in_the_way = [
         each for each in needed if each.status != "True" and each.reason != Reason.SOME_DEVICES_NOT_READ
@@ -92,10 +97,12 @@ def ready(parts: Mapping[str, Finding]) -> Finding:
         status: ConditionStatus = "False" if any(each.status == "False" for each in in_the_way) else "Unknown"
         return Finding(status=status, reason=cause.reason, message=cause.message, generation=cause.generation)
     generation = min((each.generation or 0 for each in needed), default=0)
-    to_do = [each for each in parts.values() if remedy(each.reason)]
+    to_do = {type_: each for type_, each in parts.items() if remedy(each.reason)}
     if to_do:
-        cause = _first(to_do)
-        return Finding(status="True", reason=cause.reason, message=cause.message, generation=generation)
+        cause = _first(list(to_do.values()))
+        others = [f"{type_} ({each.reason})" for type_, each in to_do.items() if each is not cause]
+        message = f"{cause.message.rstrip('.')}. After that: {listed(others)}" if others else cause.message
+        return Finding(status="True", reason=cause.reason, message=message, generation=generation)
     message = parts[DEVICES_REACHABLE].message if DEVICES_REACHABLE in parts else ""
     return Finding(status="True", reason=Reason.ALL_WELL, message=message, generation=generation)
 
@@ -249,7 +256,7 @@ def _cloud(facts: PlantFacts) -> Finding:
     if reason is None or reason.condition != CLOUD_CONNECTED:
         reason = Reason.UPLINK_TROUBLE if word else Reason.CONNECTING
         message = f"{word}: {message}" if word else message
-    if reason is Reason.LOGIN_REFUSED and _registered(facts).status != "True":
+    if reason in _KEYS_REFUSED and _registered(facts).status != "True":
         what = how_to_register(facts.namespace, facts.name, facts.credentials.in_use)
         message += f"; nobody has confirmed that its keys are registered: {what}"
     if facts.outage:

@@ -104,7 +104,10 @@ class Reason(StrEnum):
             "A key that Voke knows was deleted or changed, and no copy of it survives. A new one is never made by itself, "
             "because Voke would refuse it."
         ),
-        "Restore the Secret from a backup, or ask for a new key and register it at Voke.",
+        (
+            "Restore the Secret from a backup; or have a new key made with the command in the message (`kubectl voke credentials "
+            "PLANT --replace …`) and register it at Voke."
+        ),
     )
     ISSUER_UNUSABLE = (
         "IssuerUnusable",
@@ -227,6 +230,15 @@ class Reason(StrEnum):
         "Voke's broker does not let the plant in.",
         "Register its keys at Voke: they are in the Secret `voke-plant-NAME`, and the message names the files.",
     )
+    CERTIFICATE_REFUSED = (
+        "CertificateRefused",
+        CLOUD_CONNECTED,
+        "Voke's broker does not take the plant's client certificate, as it says in the TLS handshake.",
+        (
+            "Register the CA that issued it at Voke (`ca.crt` in the Secret `voke-plant-NAME`), or have it issued by a CA that "
+            "Voke trusts; the message says what the broker has against it."
+        ),
+    )
     BROKER_UNREACHABLE = (
         "BrokerUnreachable",
         CLOUD_CONNECTED,
@@ -279,17 +291,32 @@ class Reason(StrEnum):
         "None of the plant's devices gives a value.",
         "Start with the PLC that the message names: address, power, firewall, unit id.",
     )
+    NOT_READ_YET = (
+        "NotReadYet",
+        DEVICES_REACHABLE,
+        "Devices have not been asked since the plant was started.",
+        "Wait for the next tick.",
+    )
+
+    # -- ready, and something is broken all the same
+
+    KEYS_CHANGED = (
+        "KeysChanged",
+        REGISTERED,
+        "A key is another one than a person had confirmed, and nobody has confirmed that Voke knows the new one.",
+        "As for NotConfirmed; Voke throws away what is signed with a key that it does not know.",
+    )
     SOME_DEVICES_NOT_READ = (
         "SomeDevicesNotRead",
         DEVICES_REACHABLE,
         "Some devices give values, others do not. The plant is Ready: what is read arrives.",
         "See to the device that the message names; `expectOffline: true` for one that sleeps at night.",
     )
-    NOT_READ_YET = (
-        "NotReadYet",
+    POINTS_REFUSED = (
+        "PointsRefused",
         DEVICES_REACHABLE,
-        "Devices have not been asked since the plant was started.",
-        "Wait for the next tick.",
+        "All devices are read, and some of their points are refused and left out.",
+        "Correct the register map: `kubectl voke probe` says which address is wrong.",
     )
 
     # -- all is well, or nearly
@@ -312,12 +339,6 @@ class Reason(StrEnum):
         ),
         "Apply the pool with the storage before, or have the gateways made anew with the command in the message.",
     )
-    KEYS_CHANGED = (
-        "KeysChanged",
-        REGISTERED,
-        "A key is another one than a person had confirmed, and nobody has confirmed that Voke knows the new one.",
-        "As for NotConfirmed.",
-    )
     NOT_CONFIRMED = (
         "NotConfirmed",
         REGISTERED,
@@ -329,12 +350,6 @@ class Reason(StrEnum):
             "Register the files that the message names, from the Secret `voke-plant-NAME`, then say so with the command "
             "in the message: it sets the annotation `voke.lovinka.com/registered`."
         ),
-    )
-    POINTS_REFUSED = (
-        "PointsRefused",
-        DEVICES_REACHABLE,
-        "All devices are read, and some of their points are refused and left out.",
-        "Correct the register map: `kubectl voke probe` says which address is wrong.",
     )
     ISSUER_EXPIRES = (
         "IssuerExpires",

@@ -90,6 +90,8 @@ def test_words_are_completed(typed: list[str], completed: list[str]) -> None:
     [
         ["status", "site", "-A"],
         ["credentials", "site", "--csr", "--registered"],
+        ["credentials", "site", "--from", "keys"],
+        ["credentials", "site", "--csr", "--from", "keys"],
         ["credentials", "site", "--replace", "password"],
     ],
 )
@@ -125,6 +127,54 @@ def test_what_cannot_be_a_name_never_gets_to_kubectl(obedient: Path, name: str) 
         with pytest.raises(KubectlError, match="nothing can be called"):
             ask()
     assert not obedient.exists()
+
+
+@pytest.mark.parametrize(
+    ("exported", "says"),
+    [
+        ("hmac=0ld,mtls=1", "the hmac key in force is 2e1, and the one in"),
+        ("mtls=1", "the hmac key in force is 2e1, and"),
+        (None, "which --export writes: No such file or directory"),
+    ],
+)
+def test_keys_that_were_replaced_since_they_were_exported_are_not_confirmed(
+    obedient: Path, exported: str | None, says: str
+) -> None:
+    in_force = [
+        {"name": name, "source": "Generated", "keyId": key_id}
+        for name, key_id in (("hmac", "2e1"), ("mtls", "2"))
+    ]
+    plant = {
+        "kind": "Plant",
+        "metadata": {"name": "site", "namespace": "solar"},
+        "spec": {"plantId": "x"},
+        "status": {"credentials": in_force},
+    }
+    obedient.with_name("answer").write_text(json.dumps(plant))
+    if exported is not None:
+        obedient.with_name("key-ids").write_text(exported)
+    said = CliRunner().invoke(app, ["credentials", "site", "--registered", "--from", str(obedient.parent)])
+    assert said.exit_code == 1
+    assert says in said.output
+    assert "patch" not in obedient.read_text()
+
+
+def test_a_certificate_that_was_renewed_since_it_was_exported_is_confirmed(obedient: Path) -> None:
+    """Voke knows it by its issuer and its name."""
+    plant = {
+        "kind": "Plant",
+        "metadata": {"name": "site", "namespace": "solar"},
+        "spec": {"plantId": "x"},
+        "status": {
+            "credentials": [{"name": "mtls", "source": "Generated", "keyId": "2"}],
+            "conditions": [{"type": "Registered", "status": "True", "reason": "Confirmed", "message": ""}],
+        },
+    }
+    obedient.with_name("answer").write_text(json.dumps(plant))
+    obedient.with_name("key-ids").write_text("mtls=1\n")
+    said = CliRunner().invoke(app, ["credentials", "site", "--registered", "--from", str(obedient.parent)])
+    assert said.exit_code == 0, said.output
+    assert "confirmed: Voke knows mtls=2" in said.output
 
 
 @pytest.mark.parametrize("arguments", [["credentials", "site", "--registered"], ["release", "site", "--yes"]])

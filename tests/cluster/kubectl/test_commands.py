@@ -46,8 +46,8 @@ async def test_a_plants_first_day(
             await until_in_status(installation)
             await what_voke_has_to_know_is_exported(person, installation, voke, tmp_path / "first")
             await installation.until_ready("brno")
-            await it_is_confirmed(person, installation)
-            await a_key_is_replaced(person, installation, voke, tmp_path / "second")
+            await it_is_confirmed(person, installation, tmp_path / "first")
+            await a_key_is_replaced(person, installation, voke, tmp_path / "second", older=tmp_path / "first")
             await installation.until_ready("brno")
             await its_status_is_shown(person, monkeypatch)
             await it_is_probed(person, server)
@@ -78,9 +78,11 @@ async def what_voke_has_to_know_is_exported(
     keys = await installation.keys("brno")
     said = await person.voke("credentials", "brno", "--export", str(directory))
     assert said.status == 0, said
-    assert "kubectl voke credentials brno -n" in said.out
+    assert said.out.endswith(
+        f"kubectl voke credentials brno -n {person.namespace} --registered --from {directory}\n"
+    )
     files, modes = written(directory)
-    assert files.keys() == {"hmac.key", "tls.csr", "tls.crt", "ca.crt"}
+    assert files.keys() == {"hmac.key", "tls.csr", "tls.crt", "ca.crt", "key-ids"}
     assert {name: files[name] for name in ("hmac.key", "tls.crt", "ca.crt")} == {
         name: keys[name] for name in ("hmac.key", "tls.crt", "ca.crt")
     }
@@ -103,9 +105,9 @@ def written(directory: Path) -> tuple[dict[str, bytes], set[int]]:
     return {each.name: each.read_bytes() for each in files}, {each.stat().st_mode & 0o777 for each in files}
 
 
-async def it_is_confirmed(person: Person, installation: Installation) -> None:
+async def it_is_confirmed(person: Person, installation: Installation, directory: Path) -> None:
     assert ready(await installation.plant("brno"), "Registered")["status"] == "Unknown"
-    said = await person.voke("credentials", "brno", "--registered")
+    said = await person.voke("credentials", "brno", "--registered", "--from", str(directory))
     assert said.status == 0, said
     assert "Registered is True (Confirmed)" in said.out
     found = await installation.plant("brno")
@@ -116,8 +118,10 @@ async def it_is_confirmed(person: Person, installation: Installation) -> None:
 
 
 async def a_key_is_replaced(
-    person: Person, installation: Installation, voke: LocalVoke, directory: Path
+    person: Person, installation: Installation, voke: LocalVoke, directory: Path, *, older: Path
 ) -> None:
+    """``older``: what was exported before that."""
+
     async def in_force() -> dict[str, str]:
         found = (await installation.plant("brno"))["status"]["credentials"]
         return {each["name"]: each["keyId"] for each in found}
@@ -138,7 +142,14 @@ async def a_key_is_replaced(
     assert before["hmac"] in secret["metadata"]["annotations"][names.RETIRED_ANNOTATION]
     await installation.until_reason("brno", "KeysChanged", "Registered")
 
-    assert (await person.voke("credentials", "brno", "--export", str(directory))).status == 0
+    said = await person.voke("credentials", "brno", "--registered", "--from", str(older))
+    assert said.status == 1
+    assert f"the hmac key in force is {after['hmac']}, and the one in {older} is {before['hmac']}" in said.err
+    assert ready(await installation.plant("brno"), "Registered")["reason"] == "KeysChanged"
+
+    said = await person.voke("credentials", "brno", "--export", str(directory))
+    assert said.status == 0, said
+    assert said.out.endswith(f" --registered --from {directory}\n")
     plant_id = (await installation.plant("brno"))["spec"]["plantId"]
     crl = (await installation.secret(names.FLEET_CA, installation.own))["ca.crl"]
     await voke.register_mtls(

@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 import warnings
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.support.pki import DAY, Authority
 from tests.support.sessions import handshaking_peer, mtls_login, password_login
 from voke_gateway.uplink.mqtt import AiomqttConnector
 from voke_gateway.uplink.session import (
+    CertificateRefusedError,
     ConnectFailedError,
     ConnectRefusedError,
     CredentialsError,
@@ -33,6 +35,13 @@ async def failure(login: Login, *, connector: AiomqttConnector | None = None) ->
     with pytest.raises(ConnectFailedError) as failed:
         await (connector or AiomqttConnector()).connect(login)
     return str(failed.value)
+
+
+async def refusal(login: Login, *, connector: AiomqttConnector | None = None) -> str:
+    """What is said when the broker refuses the certificate, as its alert tells."""
+    with pytest.raises(CertificateRefusedError) as refused:
+        await (connector or AiomqttConnector()).connect(login)
+    return str(refused.value)
 
 
 async def test_a_wrong_password_is_a_refusal(broker: Broker) -> None:
@@ -84,8 +93,19 @@ async def test_a_broker_certificate_outside_its_validity(
 
 async def test_a_client_certificate_of_a_ca_that_the_broker_does_not_know(broker: Broker) -> None:
     leaf = Authority("Someone Else").issue("plant-a")
-    problem = await failure(mtls_login(broker, leaf, client_id="plant-a"))
-    assert "the broker does not know the CA that issued our client certificate" in problem
+    problem = await refusal(mtls_login(broker, leaf, client_id="plant-a"))
+    assert (
+        "the broker does not know the CA that issued our client certificate: register that CA at Voke"
+        in problem
+    )
+
+
+async def test_a_client_certificate_of_a_ca_that_has_the_name_of_the_brokers_and_another_key(
+    broker: Broker,
+) -> None:
+    problem = await refusal(mtls_login(broker, Authority().issue("plant-a"), client_id="plant-a"))
+    assert "register" in problem
+    assert "at Voke" in problem
 
 
 async def test_a_client_certificate_that_expired_by_our_clock_is_never_sent(broker: Broker) -> None:
@@ -98,7 +118,7 @@ async def test_a_client_certificate_that_expired_by_our_clock_is_never_sent(brok
 async def test_a_client_certificate_that_expired_by_the_brokers_clock(broker: Broker) -> None:
     leaf = broker.authority.issue("plant-a", valid=(-3 * DAY, -DAY))
     connector = AiomqttConnector(clock=lambda: time.time() - 2 * 86_400)
-    problem = await failure(mtls_login(broker, leaf, client_id="plant-a"), connector=connector)
+    problem = await refusal(mtls_login(broker, leaf, client_id="plant-a"), connector=connector)
     assert "the broker says our client certificate has expired" in problem
 
 
@@ -106,7 +126,7 @@ async def test_a_revoked_client_certificate(tmp_path: Path) -> None:
     authority = Authority()
     leaf = authority.issue("plant-a")
     with Broker.running(tmp_path, authority=authority, revoked=(leaf,)) as broker:
-        problem = await failure(mtls_login(broker, leaf, client_id="plant-a"))
+        problem = await refusal(mtls_login(broker, leaf, client_id="plant-a"))
     assert "the broker says our client certificate is revoked" in problem
 
 
@@ -122,13 +142,15 @@ async def test_no_client_certificate_where_one_is_wanted(broker: Broker) -> None
 
 
 @pytest.mark.parametrize(
-    ("present", "problem"),
+    ("present", "said", "problem"),
     [
-        (True, "does not know the CA that issued our client certificate"),
-        (False, "it wants a client certificate"),
+        (True, refusal, "does not know the CA that issued our client certificate"),
+        (False, failure, "it wants a client certificate"),
     ],
 )
-async def test_a_refusal_inside_the_handshake_as_in_tls_1_2(*, present: bool, problem: str) -> None:
+async def test_a_refusal_inside_the_handshake_as_in_tls_1_2(
+    *, present: bool, said: Callable[[Login], Awaitable[str]], problem: str
+) -> None:
     def tls_1_2(context: ssl.SSLContext) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
@@ -138,7 +160,7 @@ async def test_a_refusal_inside_the_handshake_as_in_tls_1_2(*, present: bool, pr
         leaf = peer.authority.issue("plant-a")
         login = peer.login()
         credentials = replace(login.credentials, tls_certificate=leaf.certificate, tls_key=leaf.key)
-        assert problem in await failure(replace(login, credentials=credentials, present_certificate=present))
+        assert problem in await said(replace(login, credentials=credentials, present_certificate=present))
 
 
 async def test_a_broker_that_only_speaks_old_tls() -> None:

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.support.pki import DAY, Authority
 from voke_api.resolved import PlantCredentials
-from voke_gateway.uplink.session import CredentialsError
-from voke_gateway.uplink.tls import TlsContexts, early_end_problem, handshake_problem
+from voke_gateway.uplink.session import ConnectFailedError, CredentialsError
+from voke_gateway.uplink.tls import TlsContexts, early_end, handshake_failure
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +224,12 @@ def test_a_ca_bundle_with_one_root_expired_still_serves(credentials: PlantCreden
 
 
 def test_an_early_end_without_an_alert_still_says_what_to_check() -> None:
-    assert "revocation list" in early_end_problem("EOF", present_certificate=True)
-    assert "spec.voke.ports" in early_end_problem("EOF", present_certificate=False)
+    """Nobody has said that it is the certificate."""
+    for shown, advice in ((True, "revocation list"), (False, "spec.voke.ports")):
+        failure = early_end("EOF", "broker:8886", present_certificate=shown)
+        assert type(failure) is ConnectFailedError
+        assert advice in str(failure)
 
 
 def test_an_unknown_handshake_error_is_shown_as_it_is() -> None:
-    assert "strange" in handshake_problem(OSError(5, "strange"), "broker")
+    assert "strange" in str(handshake_failure(OSError(5, "strange"), "broker", 8886))

@@ -24,6 +24,7 @@ from tests.support.uplinks import (
 )
 from tests.support.virtual_time import EPOCH, run
 from voke_gateway.uplink.session import (
+    CertificateRefusedError,
     Closed,
     CloseReason,
     ConnectFailedError,
@@ -126,6 +127,7 @@ def test_a_thousand_plants_do_not_return_as_one() -> None:
     [
         (ConnectRefusedError(0x86, "bad user name or password"), "LoginRefused", "user name and password"),
         (CredentialsError("certificate expired on 2026-01-01"), "CredentialsInvalid", "expired"),
+        (CertificateRefusedError("unknown CA: register it at Voke"), "CertificateRefused", "at Voke"),
         (ConnectFailedError("name resolution failed"), "BrokerUnreachable", "name resolution failed"),
         (ConnectRefusedError(0x89, "server busy"), "BrokerUnreachable", "server busy"),
     ],

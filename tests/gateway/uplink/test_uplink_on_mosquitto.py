@@ -8,11 +8,13 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.support.broker import PASSWORD, Broker
+from tests.support.pki import Authority, Leaf
 from tests.support.sessions import password_login
 from tests.support.uplinks import KEY, make_plant
 from voke_api.resolved import PlantCredentials
@@ -34,9 +36,14 @@ PLANT = "plant-a"
 class Gateway:
     """One uplink for the plant, on the real connector."""
 
-    def __init__(self, broker: Broker, seed: int = 1) -> None:
+    def __init__(self, broker: Broker, seed: int = 1, *, leaf: Leaf | None = None) -> None:
+        """With ``leaf`` it logs in with that client certificate, otherwise with a password."""
         self.plant = make_plant(
-            plant_id=PLANT, interval=0.1, host="localhost", ports=Ports(password=broker.password_port)
+            plant_id=PLANT,
+            auth_method="PASSWORD" if leaf is None else "MTLS",
+            interval=0.1,
+            host="localhost",
+            ports=Ports(password=broker.password_port, mtls=broker.mtls_port),
         )
         self.stats = PlantStats()
         self.store = MemoryStore(Quota(), system_clock)
@@ -47,6 +54,8 @@ class Gateway:
                 username=PLANT,
                 hmac_key=KEY,
                 password=PASSWORD,
+                tls_certificate=None if leaf is None else leaf.certificate,
+                tls_key=None if leaf is None else leaf.key,
                 broker_ca=broker.authority.pem,
             ),
             connector=AiomqttConnector(),
@@ -107,6 +116,25 @@ async def until(condition: Callable[[], object], within: float = 30.0) -> None:
     async with asyncio.timeout(within):
         while not condition():  # the condition is in another part of the process, or in another process
             await asyncio.sleep(0.01)
+
+
+async def test_the_ca_of_a_plant_is_registered_while_its_gateway_runs(tmp_path: Path) -> None:
+    fleet = Authority("Fleet CA")
+    with Broker.running(tmp_path) as broker:
+        gateway = Gateway(broker, leaf=fleet.issue(PLANT))
+        async with gateway.running():
+            await until(lambda: gateway.stats.uplink_reason)
+            assert gateway.stats.uplink_reason == "CertificateRefused"
+            assert gateway.stats.uplink_problem == (
+                f"localhost:{broker.mtls_port}: the broker does not know the CA that issued our client certificate: "
+                "register that CA at Voke, with a revocation list of it, or have the certificate issued by one that Voke trusts"
+            )
+            broker.stop()
+            (tmp_path / "ca.crt").write_bytes(broker.authority.pem + fleet.pem)
+            (tmp_path / "crl.pem").write_bytes(broker.authority.revocation_list() + fleet.revocation_list())
+            broker.start()
+            await until(lambda: gateway.stats.connected)
+            assert not gateway.stats.uplink_reason
 
 
 async def test_a_burst_is_delivered_and_each_message_has_its_own_signature(broker: Broker) -> None:

@@ -282,10 +282,11 @@ def test_a_lost_key_is_said_and_not_replaced() -> None:
     ]
     assert server.secret is None
     assert before is not None
-    wanted = ",".join(before.recorded[name] for name in ("hmac", "mtls"))
-    assert problems[0].message.endswith(
-        f"kubectl annotate plant -n default site --overwrite {names.REPLACE_ANNOTATION}={wanted}"
-    )
+    for problem, name in zip(problems, ("hmac", "mtls"), strict=True):
+        assert f"the {name} key {before.recorded[name]} is neither in the Secret" in problem.message
+        assert problem.message.endswith(
+            "kubectl voke credentials site -n default --replace hmac --replace mtls"
+        ), "one command for all that is lost"
 
 
 def test_what_survives_is_restored_though_something_else_is_lost() -> None:
@@ -295,6 +296,7 @@ def test_what_survives_is_restored_though_something_else_is_lost() -> None:
     server.put_bundle({material.HMAC_KEY: before.data[material.HMAC_KEY]})
     (problem,) = refused(server)
     assert (problem.reason, problem.credential) == (Reason.KEY_LOST, "mtls")
+    assert problem.message.endswith("kubectl voke credentials site -n default --replace mtls")
     assert secret_of(server).data == {material.HMAC_KEY: before.data[material.HMAC_KEY]}
 
 

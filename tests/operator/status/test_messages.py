@@ -29,6 +29,7 @@ from voke_api.resources import Plant
 from voke_api.resources.observed import CredentialInUse
 from voke_api.resources.pool import Storage
 from voke_api.status import FaultStatus, PlantStatus, SessionStatus
+from voke_operator import names
 from voke_operator.credentials.decisions import Finding as CredentialFinding
 from voke_operator.credentials.decisions import Reason as CredentialReason
 from voke_operator.credentials.decisions import Refuse
@@ -243,8 +244,8 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         "KeyLost",
         (
             "the hmac key 1f3a5c7e9b2d4f60 is neither in the Secret voke-plant-brno-roof-3 nor in a gateway's bundle: restore "
-            "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl annotate plant -n "
-            "energy brno-roof-3 --overwrite voke.lovinka.com/replace=1f3a5c7e9b2d4f60"
+            "the Secret from a backup; or have a new key made, which Voke then has to be told: kubectl voke credentials "
+            "brno-roof-3 -n energy --replace hmac"
         ),
     ),
     "CA expired": (
@@ -638,6 +639,45 @@ def test_the_first_cause_is_the_most_upstream_one() -> None:
         everything = replace(everything, **mended)
         order.append(ready(plant_status(everything).findings).reason)
     assert order == ["PoolMissing", "SecretMissing", "LoginRefused", "NoDeviceRead", "AllWell"]
+
+
+def test_a_new_plant_is_told_of_what_is_broken_before_it_is_asked_to_confirm_its_keys() -> None:
+    """And of the confirmation in the same breath, without which data may be lost unseen."""
+    wrong_map = {"INV1": {"voltageV": FaultStatus(kind="refused", detail="exception 2 on input 40–41")}}
+    silent = {"BAT1": SILENT}
+    new = replace(WELL, credentials=CredentialFacts(in_use=IN_USE))
+    for reported, reason, advice in (
+        (on_gateway(bad_points=wrong_map), "PointsRefused", "kubectl voke probe shows each address"),
+        (on_gateway(silent), "SomeDevicesNotRead", "Check unitId, and the line behind the PLC"),
+    ):
+        said = ready(plant_status(replace(new, seen=seen(reported))).findings)
+        assert (said.status, said.reason) == ("True", reason)
+        assert said.message.endswith(f"{advice}. After that: Registered (NotConfirmed)")
+
+
+@pytest.mark.parametrize("reason", ["LoginRefused", "CertificateRefused"])
+def test_a_login_that_fails_for_keys_that_nobody_registered_comes_before_all_that_the_plcs_do(
+    reason: str,
+) -> None:
+    refused = on_gateway(
+        dict.fromkeys(DEVICES, REFUSED), session=SessionStatus(reason=reason, message="refused")
+    )
+    new = replace(WELL, credentials=CredentialFacts(in_use=IN_USE), seen=seen(refused))
+    said = ready(plant_status(new).findings)
+    assert said.reason == reason
+    assert "nobody has confirmed that its keys are registered: register at Voke what Secret" in said.message
+
+
+def test_keys_that_were_changed_come_before_a_part_of_the_data() -> None:
+    """Voke throws all of it away."""
+    bundled = replace(WELL, credentials=CredentialFacts(in_use=IN_USE))
+    assert bundled.plant is not None
+    before = {names.REGISTERED_ANNOTATION: "hmac=0000000000000000,mtls=5c0ffee1"}
+    metadata = bundled.plant.metadata.model_copy(update={"annotations": before})
+    changed = replace(bundled, plant=bundled.plant.model_copy(update={"metadata": metadata}))
+    said = ready(plant_status(replace(changed, seen=seen(on_gateway({"BAT1": SILENT})))).findings)
+    assert said.reason == "KeysChanged"
+    assert said.message.endswith(" --registered. After that: DevicesReachable (SomeDevicesNotRead)")
 
 
 def test_three_mistakes_are_named_and_the_others_counted() -> None:
