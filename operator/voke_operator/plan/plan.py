@@ -12,7 +12,7 @@ from voke_api.problems import Problem, Severity, dotted
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
 from voke_operator import names
-from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, shard_bundle
+from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, left_alone, shard_bundle
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step
 from voke_operator.plan.objects import Defaults, kept_storage, pool_of, shard_objects
@@ -121,14 +121,18 @@ def plan(
     shards = []
     for shard, carries in placement.shards.items():
         there = held.get(shard)
-        bundle = shard_bundle(
-            [best[name] for name in carries.plants if name in best],
-            around.profiles,
-            None if there is None else there.files,
-            leaving=carries.leaving,
-            notes={name: str(made[name]) for name in carries.plants if name not in packed},
-            applied=0 if there is None else there.applied,
-        )
+        if there is not None and there.unknown:
+            bundle = left_alone(there.files or {}, there.unknown)
+        else:
+            bundle = shard_bundle(
+                [best[name] for name in carries.plants if name in best],
+                around.profiles,
+                None if there is None else there.files,
+                leaving=carries.leaving,
+                notes={name: str(made[name]) for name in carries.plants if name not in packed},
+                applied=0 if there is None else there.applied,
+                reads=None if there is None else there.reads,
+            )
         shards.append(
             _planned(namespace, carries, bundle, pools.get(shard.pool), defaults=defaults, world=world)
         )

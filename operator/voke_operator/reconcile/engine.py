@@ -299,6 +299,10 @@ class Engine:
         if news.gateway or news.silence:
             view = self.gateways.view(shard)
             before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
+            reads = None if view.gateway is None else view.gateway.bundle_formats
+            if record.reads != reads:
+                record.reads = reads
+                self.work.add(_key(shard))
             if news.silence or record.applied < before:
                 plants.update(record.plants)
             else:

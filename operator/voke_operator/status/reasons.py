@@ -133,6 +133,15 @@ class Reason(StrEnum):
         "The bundle of the plant's shard has no room for its newest version; the last good one runs on.",
         "Move points into DeviceProfiles (a profile is stored once), or delete Plants of that shard.",
     )
+    FORMAT_MISMATCH = (
+        "FormatMismatch",
+        GATEWAY_READY,
+        (
+            "Operator and gateway are of versions too far apart: they have no bundle format in common. What the gateway runs, "
+            "it runs on; nothing new reaches it."
+        ),
+        "Bring the one that the message names to the other's version.",
+    )
     GATEWAY_CONFLICT = (
         "GatewayConflict",
         GATEWAY_READY,
