@@ -145,7 +145,7 @@ def hold(state: ShardState, ids: Mapping[str, str], recorded: Mapping[str, Shard
 
 def left_alone(files: Mapping[str, bytes], unknown: str) -> ShardBundle:
     """A bundle that an operator of another version has written: what it says of plants that leave must not be lost."""
-    why = f"{unknown}; an operator of another version has written it, and it is left as it is"
+    why = f"an operator of another version has written its bundle ({unknown}), so that is left as it is"
     return ShardBundle(files=files, generation=0, changed=False, mismatch=why)
 
 

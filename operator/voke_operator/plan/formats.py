@@ -34,7 +34,9 @@ def mismatch(reads: Collection[int], known: Sequence[int] = FORMATS) -> str:
     """What is wrong if there is no format that both know, and what has to change, for people."""
     is_old = max(reads, default=0) < known[0]
     remedy = "a newer image, or an older operator" if is_old else "an older image, or a newer operator"
-    return f"its gateway reads bundle format {_numbers(reads)} and this operator writes {_numbers(known)}: take {remedy}"
+    return (
+        f"it reads bundle format {_numbers(reads)} and this operator writes {_numbers(known)}: take {remedy}"
+    )
 
 
 def _numbers(formats: Collection[int]) -> str:

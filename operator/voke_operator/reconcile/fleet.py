@@ -216,9 +216,7 @@ class Fleet:
     def unknown(self, namespace: str) -> frozenset[Shard]:
         """Shards of a namespace that may run or be leaving any plant, for nobody of this version can read their bundles."""
         return frozenset(
-            shard
-            for shard, record in self.shards.items()
-            if record.unknown and shard.namespace == namespace
+            shard for shard, record in self.shards.items() if record.unknown and shard.namespace == namespace
         )
 
     def weigh(self, name: Name, weight: Weight) -> None:

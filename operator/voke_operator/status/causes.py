@@ -73,7 +73,7 @@ def format_mismatch(*, pool: str, gateway: str, image: str | None, why: str) -> 
     )
     return Cause(
         Reason.FORMAT_MISMATCH,
-        f"gateway {gateway}: {why}. What it runs, it runs on; nothing new reaches it. Its image is {whose}.",
+        f"gateway {gateway}: {why}. It cannot read its bundle, so it runs no plant. Its image is {whose}.",
     )
 
 

@@ -137,10 +137,10 @@ class Reason(StrEnum):
         "FormatMismatch",
         GATEWAY_READY,
         (
-            "Operator and gateway are of versions too far apart: they have no bundle format in common. What the gateway runs, "
-            "it runs on; nothing new reaches it."
+            "The gateway, or the operator that wrote its bundle, is of a version too far from this operator's: one cannot read "
+            "what the other has written."
         ),
-        "Bring the one that the message names to the other's version.",
+        "Change the version of what the message names.",
     )
     GATEWAY_CONFLICT = (
         "GatewayConflict",
