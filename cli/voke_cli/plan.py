@@ -261,7 +261,7 @@ def _gateway(each: PlannedShard) -> dict[str, Any]:
 def _remarks(each: PlannedShard) -> list[str]:
     remarks = [f"over its limits: {what}" for what in each.carries.over]
     remarks += ["keeps its storage, which is not the one of its pool"] if each.kept is not None else []
-    return [*remarks, each.bundle.full] if each.bundle.full else remarks
+    return [*remarks, *filter(None, (each.bundle.full, each.bundle.mismatch))]
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.bundles import GZIPS, Gzip, edited
 from voke_api.bundle import (
+    FORMATS,
     MANIFEST,
     MAX_BYTES,
     BundlePlant,
@@ -20,9 +22,11 @@ from voke_api.bundle import (
     BundleUnreadableError,
     Leaving,
     NotHeldError,
+    UnknownFormatError,
     assemble,
     contents,
     credentials_in,
+    hold_the_same,
     needed_files,
     pack,
     pack_plant,
@@ -139,7 +143,8 @@ def test_without_the_profiles_file_plants_are_still_read() -> None:
         (None, "is missing"),
         (b"[]", "not a bundle's manifest"),
         (b"\xff", "not a bundle's manifest"),
-        (b'{"formatVersion": 99}', "format 99 is not supported"),
+        (b'{"formatVersion": 99}', "format 99 is not supported; supported: 1"),
+        (b'{"formatVersion": "1"}', "not a bundle's manifest"),
         (b'{"formatVersion": 1}', "lacks generation"),
     ],
 )
@@ -348,3 +353,52 @@ def test_a_file_that_unpacks_to_more_than_any_plant_is_not_read() -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+def test_only_a_format_of_another_version_is_no_damage() -> None:
+    files = packed("a")
+    with pytest.raises(UnknownFormatError):
+        contents({**files, MANIFEST: edited(files[MANIFEST], formatVersion=99)})
+    with pytest.raises(BundleUnreadableError) as caught:
+        contents({**files, MANIFEST: edited(files[MANIFEST], formatVersion=None)})
+    assert not isinstance(caught.value, UnknownFormatError)
+
+
+@pytest.mark.parametrize("version", FORMATS)
+def test_every_format_that_is_read_can_be_written(version: int) -> None:
+    one = pack_plant(entry("a", broker_ca=b"root"), inputs="uid/7")
+    files = assemble([one], {"acme": PROFILE}, generation=3, format_version=version)
+    assert contents(files).format_version == unpack(files).format_version == version
+    assert list(packed_in(files).values()) == [one]
+
+
+@given(GZIPS)
+def test_files_that_hold_the_same_stay_as_they_are_by_whatever_they_were_compressed(other: Gzip) -> None:
+    plants = [pack_plant(entry(name, broker_ca=b"root")) for name in ("a", "b")]
+    before = other.bundle(assemble(plants, {"acme": PROFILE}, generation=3))
+    after = assemble(plants, {"acme": PROFILE}, generation=4, before=before)
+    assert says_the_same(after[MANIFEST], before[MANIFEST])
+    assert {**after, MANIFEST: b""} == {**before, MANIFEST: b""}
+    changed = [pack_plant(entry("a", broker_ca=b"root", password="new")), plants[1]]
+    after = assemble(changed, {"acme": PROFILE}, generation=4, before=before)
+    assert {name for name in after if after[name] != before[name]} == {MANIFEST, "plant-a.json.gz"}
+    assert not unpack(after).unreadable
+
+
+@given(GZIPS)
+def test_a_reader_finds_the_same_in_a_bundle_that_was_compressed_otherwise(other: Gzip) -> None:
+    files = pack([entry(name, broker_ca=b"root") for name in ("a", "b")], {"acme": PROFILE}, generation=3)
+    first = unpack(files)
+    second = unpack(other.bundle(files), first)
+    assert (second.plants, second.profiles, second.unreadable) == (first.plants, first.profiles, ())
+
+
+@given(GZIPS)
+def test_files_hold_the_same_if_their_documents_are_the_same(other: Gzip) -> None:
+    one, another = (packed(name)[f"plant-{name}.json.gz"] for name in ("a", "b"))
+    assert hold_the_same(one, other.file(one))
+    assert hold_the_same(other.file(one), one)
+    assert not hold_the_same(other.file(one), another)
+    for broken in (b"", b"rubbish", other.file(one)[:-1], other.file(one) + b"more"):
+        assert not hold_the_same(one, broken)
+        assert not hold_the_same(broken, one)

@@ -30,6 +30,7 @@ from voke_operator.plan.objects import HTTP_PORT
 
 _REFRESH: Final = 60.0
 _LOOK: Final = 0.1
+_GATEWAY: Final = ("-m", "voke_gateway")
 _addresses = itertools.count(os.getpid() % 200 * 250 + 1)
 
 
@@ -42,6 +43,7 @@ class Pod:
     secret: str
     address: str
     directory: Path
+    image: str
     process: asyncio.subprocess.Process
     seen: dict[str, str] = field(default_factory=dict)
     """Annotations when its Secret was last looked at."""
@@ -61,6 +63,8 @@ class Kubelet:
         self.pods: dict[str, Pod] = {}
         self.unknown_images: set[str] = set()
         """No registry has them."""
+        self.programs: dict[str, tuple[str, ...]] = {}
+        """What images run that do not run this version of the gateway: arguments of Python."""
         self.started = 0
         """Processes started so far."""
 
@@ -118,7 +122,7 @@ class Kubelet:
             elif self.pods[name].process.returncode is not None:
                 pod = self.pods[name]
                 pod.restarts += 1
-                pod.process = await self._process(name, pod.address, pod.directory)
+                pod.process = await self._process(name, pod.address, pod.directory, pod.image)
             else:
                 pod = self.pods[name]
                 if document.get("status", {}).get("podIP") != pod.address:  # somebody else was quicker
@@ -140,18 +144,22 @@ class Kubelet:
             mounted = await self._mount(secret, directory, "")
         except NotFoundError:
             return  # kubelet waits for what a pod mounts
-        process = await self._process(name, address, directory)
-        pod = Pod(name, document["metadata"]["uid"], secret, address, directory, process, mounted=mounted)
+        process = await self._process(name, address, directory, image)
+        uid = document["metadata"]["uid"]
+        pod = Pod(name, uid, secret, address, directory, image, process, mounted=mounted)
         pod.seen = dict(document["metadata"].get("annotations") or {})
         self.pods[name] = pod
         await self._report(name, document, address)
 
-    async def _process(self, name: str, address: str, directory: Path) -> asyncio.subprocess.Process:
+    async def _process(
+        self, name: str, address: str, directory: Path, image: str
+    ) -> asyncio.subprocess.Process:
         self.started += 1
         with (self._directory / f"{name}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "voke_gateway", "--bundle", str(directory)),
+                *self.programs.get(image, _GATEWAY),
+                *("--bundle", str(directory)),
                 *("--http", f"{address}:{HTTP_PORT}", "--local", f"{address}:{PORT}", "--name", name),
                 stderr=log,
                 stdout=log,

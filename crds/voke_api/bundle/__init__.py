@@ -7,12 +7,19 @@
     authorities.json.gz    the brokers' root certificates, once
     plant-<name>.json.gz   one Plant, what matters of its pool, its credentials
 
-The same input gives the same bytes, so an unchanged plant is an unchanged file: a writer packs each plant
-when that plant changes, and puts bundles together from what is packed. A plant that cannot be read is
+An unchanged plant is an unchanged file: a writer packs each plant when that plant changes, puts bundles together
+from what is packed, and leaves a file of the bundle before as it is if it holds the same. A plant that cannot be read is
 reported and costs the others nothing. The files hold keys: 0600, never logged.
 """
 
-from voke_api.bundle.form import FORMATS, MANIFEST, MAX_BYTES, BundleUnreadableError
+from voke_api.bundle.form import (
+    FORMATS,
+    MANIFEST,
+    MAX_BYTES,
+    BundleUnreadableError,
+    UnknownFormatError,
+    hold_the_same,
+)
 from voke_api.bundle.held import (
     Contents,
     HeldPlant,
@@ -46,9 +53,11 @@ __all__ = [
     "Leaving",
     "NotHeldError",
     "PackedPlant",
+    "UnknownFormatError",
     "assemble",
     "contents",
     "credentials_in",
+    "hold_the_same",
     "needed_files",
     "pack",
     "pack_plant",

@@ -14,8 +14,8 @@ from pydantic.alias_generators import to_camel
 
 from voke_api.resolved import PlantCredentials
 
-FORMATS: Final = (1,)
-"""Formats that this version reads; the last is the one it writes."""
+FORMATS: Final[tuple[int, ...]] = (1,)
+"""Formats that this version reads and writes, the oldest first."""
 MAX_BYTES: Final = 900 * 1024
 """Most bytes of all files together: a Secret holds 1 MiB."""
 MANIFEST: Final = "bundle.json"
@@ -35,15 +35,55 @@ class BundleUnreadableError(ValueError):
     """The bundle as a whole cannot be read: keep the last good one and report this."""
 
 
+class UnknownFormatError(BundleUnreadableError):
+    """It is not damaged: somebody of another version has written it."""
+
+
 def plant_file(plant: str) -> str:
     """Name of a plant's file."""
     return f"plant-{plant}.json.gz"
 
 
-def zipped(document: object) -> bytes:
-    """A document as the content of a file; the same bytes by every version of Python."""
-    content = gzip.compress(as_json(document), mtime=0)
+def zipped(document: object, before: bytes | None = None) -> bytes:
+    """A document as the content of a file: the very bytes of ``before`` if they hold it already."""
+    text = as_json(document)
+    if before is not None and _holds(before, text):
+        return before
+    content = gzip.compress(text, mtime=0)
     return content[:_GZIP_OS] + b"\xff" + content[_GZIP_OS + 1 :]  # versions differ in it; 0xff: unknown
+
+
+def hold_the_same(file: bytes, other: bytes) -> bool:
+    """Whether two files hold the same document: each zlib compresses it to other bytes."""
+    if file == other:
+        return True
+    try:
+        return _holds(other, _unzipped(file, MAX_HELD))
+    except ValueError:
+        return False
+
+
+def _holds(file: bytes, text: bytes) -> bool:
+    try:
+        return _unzipped(file, len(text) + 1) == text
+    except ValueError:
+        return False
+
+
+def _unzipped(file: bytes, most: int) -> bytes:
+    """What was compressed.
+
+    Raises:
+        ValueError: it is not gzip, or not whole; or there are more than ``most`` bytes.
+    """
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        text = unzip.decompress(file, most)
+    except zlib.error:
+        raise ValueError("is not gzip") from None
+    if not unzip.eof or unzip.unused_data:
+        raise ValueError(f"is cut off, or larger than {most} bytes, or something follows it")
+    return text
 
 
 def as_json(document: object) -> bytes:
@@ -70,7 +110,8 @@ def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list
     """The manifest, its generation and the names of its plants.
 
     Raises:
-        BundleUnreadableError: it is missing or broken, or its format is not one of :data:`FORMATS`.
+        BundleUnreadableError: it is missing or broken.
+        UnknownFormatError: its format is not one of :data:`FORMATS`.
     """
     if MANIFEST not in files:
         raise BundleUnreadableError(f"{MANIFEST} is missing")
@@ -79,9 +120,11 @@ def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list
         version = manifest["formatVersion"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BundleUnreadableError(f"{MANIFEST} is not a bundle's manifest") from None
+    if not isinstance(version, int):
+        raise BundleUnreadableError(f"{MANIFEST} is not a bundle's manifest")
     if version not in FORMATS:
         supported = ", ".join(map(str, FORMATS))
-        raise BundleUnreadableError(f"bundle format {version!r} is not supported; supported: {supported}")
+        raise UnknownFormatError(f"bundle format {version!r} is not supported; supported: {supported}")
     match manifest:
         case {"generation": int(generation), "plants": list(names), "files": dict()} if all(
             isinstance(name, str) for name in names
@@ -109,13 +152,10 @@ class Reader:
             ValueError, TypeError, RecursionError: there is none, or it is not the one of the manifest.
         """
         content = self.content(name)
-        unzip = zlib.decompressobj(wbits=31)
         try:
-            text = unzip.decompress(content, self._most)
-        except zlib.error:
-            raise ValueError(f"{name} is not gzip") from None
-        if not unzip.eof:
-            raise ValueError(f"{name} is cut off, or larger than {self._most} bytes")
+            text = _unzipped(content, self._most)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
         document = json.loads(text)
         if not isinstance(document, dict):
             raise TypeError(f"{name} does not hold an object")

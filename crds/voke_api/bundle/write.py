@@ -16,6 +16,7 @@ from voke_api.bundle.form import (
     as_text,
     credentials_document,
     digest,
+    hold_the_same,
     plant_file,
     zipped,
 )
@@ -77,8 +78,13 @@ def assemble(
     notes: Mapping[str, str] | None = None,
     leaving: Iterable[Leaving] = (),
     max_bytes: int | None = MAX_BYTES,
+    format_version: int = FORMATS[-1],
+    before: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
     """The files of a bundle, by name; the same in whatever order the plants come.
+
+    A file of ``before``, which are those of the bundle that it replaces, stays as it is if it holds the same, by
+    whatever zlib it was compressed: who compares bundles by their manifests compares what they hold.
 
     Profiles that no plant uses are left out. ``notes`` tells the gateway's reader of plants whose newest
     version could not be used, by name; ``leaving`` is for the writer itself, to be found again by
@@ -88,6 +94,7 @@ def assemble(
         BundleTooLargeError: together they take more than ``max_bytes``.
         ValueError: two plants have the same name.
     """
+    before = before or {}
     packed: dict[str, PackedPlant] = {}
     for plant in plants:
         if packed.setdefault(plant.name, plant) is not plant:
@@ -96,15 +103,22 @@ def assemble(
     used = frozenset().union(*(plant.profiles for plant in packed.values()))
     authorities = {plant.authority for plant in packed.values() if plant.authority is not None}
     files = {
-        PROFILES: zipped({name: _resource(profiles[name]) for name in used if name in profiles}),
-        AUTHORITIES: zipped({digest(authority): as_text(authority) for authority in authorities}),
+        PROFILES: zipped(
+            {name: _resource(profiles[name]) for name in used if name in profiles}, before.get(PROFILES)
+        ),
+        AUTHORITIES: zipped(
+            {digest(authority): as_text(authority) for authority in authorities}, before.get(AUTHORITIES)
+        ),
     }
     digests = {name: digest(content) for name, content in files.items()}
     for name in names:
-        files[plant_file(name)] = packed[name].content
-        digests[plant_file(name)] = packed[name].digest
+        file, plant = plant_file(name), packed[name]
+        held = before.get(file, plant.content)
+        same = held != plant.content and hold_the_same(held, plant.content)
+        files[file] = held if same else plant.content
+        digests[file] = digest(held) if same else plant.digest
     manifest: dict[str, Any] = {
-        "formatVersion": FORMATS[-1],
+        "formatVersion": format_version,
         "generation": generation,
         "plants": names,
         "files": digests,

@@ -7,19 +7,19 @@ that says why, the largest growth first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 from voke_api.bundle import (
-    FORMATS,
     MANIFEST,
     BundleTooLargeError,
     BundleUnreadableError,
     Contents,
     Leaving,
     PackedPlant,
+    UnknownFormatError,
     assemble,
     contents,
     packed_in,
@@ -28,10 +28,13 @@ from voke_api.bundle import (
 from voke_api.resources import DeviceProfile
 from voke_api.resources.common import listed
 from voke_api.status import GatewayStatus
+from voke_operator.plan.formats import bundle_format, mismatch
 from voke_operator.plan.placement import Seen, ShardId
 
 LONGEST_NOTE: Final = 300
 """Characters of a note: whatever is wrong with one plant, it must not fill the bundle of all."""
+_MADE: Final = 1
+"""How a plant's document is made of what it is made from. Another number, and every plant is packed anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class HeldShard:
     """Its plants, by name, as far as their files are whole."""
     files: Mapping[str, bytes] | None = field(default=None, repr=False)
     """They hold keys."""
+    unknown: str = ""
+    """Why nobody of this version can read its bundle, which is not damaged; empty: it is not so."""
 
     @property
     def runs(self) -> set[tuple[str, str]]:
@@ -67,6 +72,11 @@ class HeldShard:
         """Generation that its gateway says it has applied; 0 if it says nothing."""
         status = self.seen.status
         return 0 if status is None else status.bundle_generation or 0
+
+    @property
+    def reads(self) -> tuple[int, ...] | None:
+        """Bundle formats that its gateway says it reads; None if it says nothing."""
+        return None if self.seen.status is None else self.seen.status.bundle_formats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,8 @@ class ShardBundle:
     """Plants that are not what their newest version says, by name, and why."""
     full: str = ""
     """Why the bundle could not be changed at all, for people; empty if it could."""
+    mismatch: str = ""
+    """The same, if it is because of its format."""
 
     @property
     def size(self) -> int:
@@ -100,9 +112,11 @@ def hold(state: ShardState, ids: Mapping[str, str], recorded: Mapping[str, Shard
         recorded: Where Plants were last.
     """
     files = state.files or {}
+    unknown = ""
     try:
         listed, packed = contents(files), packed_in(files)
-    except BundleUnreadableError:
+    except BundleUnreadableError as error:
+        unknown = str(error) if isinstance(error, UnknownFormatError) else ""
         remembered = {name: ids[name] for name, at in recorded.items() if at == state.shard and name in ids}
         told = () if state.status is None else state.status.plants
         plants = {**remembered, **{each.name: each.plant_id for each in told if each.plant_id}}
@@ -116,11 +130,23 @@ def hold(state: ShardState, ids: Mapping[str, str], recorded: Mapping[str, Shard
         leaving = listed.leaving
     return HeldShard(
         seen=Seen(
-            shard=state.shard, plants=plants, leaving=leaving, status=state.status, may_run=state.may_run
+            shard=state.shard,
+            plants=plants,
+            leaving=leaving,
+            status=state.status,
+            may_run=state.may_run,
+            is_known=not unknown,
         ),
         packed=packed,
         files=state.files,
+        unknown=unknown,
     )
+
+
+def left_alone(files: Mapping[str, bytes], unknown: str) -> ShardBundle:
+    """A bundle that an operator of another version has written: what it says of plants that leave must not be lost."""
+    why = f"an operator of another version has written its bundle ({unknown}), so that is left as it is"
+    return ShardBundle(files=files, generation=0, changed=False, mismatch=why)
 
 
 def shard_bundle(
@@ -131,8 +157,9 @@ def shard_bundle(
     leaving: Iterable[Leaving] = (),
     notes: Mapping[str, str] | None = None,
     applied: int = 0,
+    reads: Collection[int] | None = None,
 ) -> ShardBundle:
-    """The bundle of a shard.
+    """The bundle of a shard, in a format that its gateway reads.
 
     Args:
         plants: What it is to hold.
@@ -142,8 +169,13 @@ def shard_bundle(
         notes: Plants whose newest version could not be used, and why.
         applied: Generation that the gateway says it has applied. A new bundle's is always higher, even if
             the one before is lost.
+        reads: Bundle formats that the gateway says it reads; None: it has not answered yet.
     """
     held = _held(before)
+    version = bundle_format(reads, None if held is None else held.format_version)
+    if version is None:
+        why, generation = mismatch(reads or ()), 0 if held is None else held.generation
+        return ShardBundle(files=before or {}, generation=generation, changed=False, mismatch=why)
     leaving = tuple(leaving)
     notes = {name: note[:LONGEST_NOTE] for name, note in (notes or {}).items()}
     generation = 1 + max(applied, 0 if held is None else held.generation)
@@ -151,7 +183,15 @@ def shard_bundle(
     grown: list[PackedPlant] | None = None
     while True:
         try:
-            files = assemble(wanted.values(), profiles, generation=generation, notes=notes, leaving=leaving)
+            files = assemble(
+                wanted.values(),
+                profiles,
+                generation=generation,
+                notes=notes,
+                leaving=leaving,
+                format_version=version,
+                before=before,
+            )
             break
         except BundleTooLargeError as error:
             if grown is None:
@@ -180,7 +220,7 @@ def inputs_of(*, uid: str, generation: int, versions: Mapping[str, str]) -> str:
         generation: Of the Plant.
         versions: By name of every other object that it is made from: uid and generation, or resource version.
     """
-    document = [FORMATS[-1], uid, generation, sorted(versions.items())]
+    document = [_MADE, uid, generation, sorted(versions.items())]
     return sha256(json.dumps(document).encode()).hexdigest()[:32]
 
 
@@ -196,6 +236,8 @@ def changes(before: Mapping[str, bytes] | None, files: Mapping[str, bytes]) -> s
         "drops": old.keys() - now.plants.keys(),
     }
     said = [f"{what} {listed(sorted(which))}" for what, which in parts.items() if which]
+    if held is not None and held.format_version != now.format_version:
+        said.append(f"is written in format {now.format_version}")
     return "; ".join(said) or "changes profiles, certificates or notes"
 
 

@@ -92,6 +92,8 @@ class Seen:
     """What its gateway said last; None: it cannot be asked."""
     may_run: bool = True
     """False only if it is certain that no process of it runs, such as without StatefulSet and pod."""
+    is_known: bool = True
+    """False: its bundle is in a format of another version, so it may run or be leaving any plant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,7 @@ class _Placing:
         self._leaving: dict[ShardId, dict[str, Leaving]] = {}
         self._holders: dict[str, list[ShardId]] = defaultdict(list)
         self._waited_for: set[ShardId] = set()
+        self._unknown = [shard for shard, each in self._seen.items() if not each.is_known]
 
     def run(self) -> Placement:
         homeless = [claim for claim in self._claims if not self._settle(claim)]
@@ -275,7 +278,7 @@ class _Placing:
             self._holders[plant_id].append(shard)
 
     def _find_place(self, claim: Claim, loads: dict[str, dict[int, Load]]) -> None:
-        holders = self._holders.get(claim.plant_id, [])
+        holders = sorted({*self._holders.get(claim.plant_id, []), *self._unknown})
         decision = search(claim, holders, loads[claim.pool], self._limits[claim.pool])
         self._take(claim, decision)
         self._waited_for.update(decision.waits_for)
@@ -303,5 +306,6 @@ class _Placing:
         )
 
     def _is_needed(self, shard: ShardId, leaving: Sequence[Leaving]) -> bool:
-        """Whether an empty shard is still to let go of something in good order, or is waited for."""
-        return shard in self._waited_for or (bool(leaving) and self._seen[shard].status is not None)
+        """Whether an empty shard is still to let go of something in good order, is waited for, or is not known to be empty."""
+        seen = self._seen[shard]
+        return shard in self._waited_for or not seen.is_known or (bool(leaving) and seen.status is not None)

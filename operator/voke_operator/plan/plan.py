@@ -12,7 +12,7 @@ from voke_api.problems import Problem, Severity, dotted
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_operator import names
-from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, shard_bundle
+from voke_operator.plan.bundles import HeldShard, ShardBundle, ShardState, hold, left_alone, shard_bundle
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step
 from voke_operator.plan.objects import Defaults, kept_storage, pool_of, shard_objects
@@ -194,6 +194,8 @@ def _bundle(
     profiles: Mapping[str, DeviceProfile],
     there: HeldShard | None,
 ) -> ShardBundle:
+    if there is not None and there.unknown:
+        return left_alone(there.files or {}, there.unknown)
     return shard_bundle(
         [best[name] for name in carries.plants if name in best],
         profiles,
@@ -201,6 +203,7 @@ def _bundle(
         leaving=carries.leaving,
         notes={name: why for name in carries.plants if isinstance(why := made[name], str)},
         applied=0 if there is None else there.applied,
+        reads=None if there is None else there.reads,
     )
 
 

@@ -98,8 +98,12 @@ class ShardRecord:
     """When this process wrote it last, by the loop's clock."""
     address: str | None = None
     """Where its gateway serves HTTP."""
+    unknown: str = ""
+    """Why nobody of this version can read its bundle, which is not damaged; empty: it is not so."""
     applied: int = 0
     """Generation of the bundle that its gateway said last that it has applied."""
+    reads: tuple[int, ...] | None = None
+    """Bundle formats that its gateway said last that it reads; None: it has not answered yet."""
     pod: Pod | None = None
     """Of which ``address`` is; None: it has none."""
     restart: Restart | None = None
@@ -196,6 +200,12 @@ class Fleet:
     def holders(self, plant_id: str) -> frozenset[Shard]:
         """Shards whose gateways may run that plant although no bundle lists it."""
         return frozenset(self._holders.get(plant_id, ()))
+
+    def unknown(self, namespace: str) -> frozenset[Shard]:
+        """Shards of a namespace that may run or be leaving any plant, for nobody of this version can read their bundles."""
+        return frozenset(
+            shard for shard, record in self.shards.items() if record.unknown and shard.namespace == namespace
+        )
 
     def weigh(self, name: Name, weight: Weight) -> None:
         """Note what a Plant costs its shard."""

@@ -135,7 +135,11 @@ class Placing:
             )
         shards = self._fleet.shards_of(Name(name.namespace, claim.pool))
         loads = {number: self._fleet.load(Shard(name.namespace, claim.pool, number)) for number in shards}
-        here = [shard.local for shard in sorted(holders) if shard.namespace == name.namespace]
+        here = [
+            shard.local
+            for shard in sorted(holders | self._fleet.unknown(name.namespace))
+            if shard.namespace == name.namespace
+        ]
         return search(claim, here, loads, limits)
 
     def _runs(self, name: Name, plant_id: str) -> bool:

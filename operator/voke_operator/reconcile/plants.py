@@ -8,13 +8,14 @@ one before it stays in the bundle.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 from typing import Final
 
 import structlog
 
-from voke_api.bundle import BundlePlant, pack_plant
+from voke_api.bundle import BundlePlant, hold_the_same, pack_plant
 from voke_api.problems import Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
@@ -196,9 +197,12 @@ class PlantReconciler:
         before = packed = record.packed
         if packed is None or packed.inputs != inputs:
             item = BundlePlant(plant=one.plant, pool=one.pool, credentials=credentials)
-            packed = record.packed = pack_plant(item, inputs=inputs)
-            if before is None or before.content != packed.content:
+            packed = pack_plant(item, inputs=inputs)
+            if before is not None and hold_the_same(before.content, packed.content):
+                packed = replace(before, inputs=inputs)
+            else:
                 record.written, record.full = None, None
+            record.packed = packed
         record.packed_generation = metadata.generation
         sizes = self._documents.profile_sizes(name.namespace, record.references.profiles)
         self._fleet.weigh(name, weigh(one.resolved, packed, sizes))

@@ -17,6 +17,7 @@ import structlog
 
 from voke_api.bundle import (
     BundleUnreadableError,
+    UnknownFormatError,
     contents,
     packed_in,
 )
@@ -27,7 +28,7 @@ from voke_operator.kube.client import Client, Object
 from voke_operator.kube.errors import ConflictError, KubeError, NotFoundError, PermanentError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, PODS, SECRETS, STATEFUL_SETS
-from voke_operator.plan.bundles import ShardBundle, shard_bundle
+from voke_operator.plan.bundles import ShardBundle, left_alone, shard_bundle
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, not_ours
 from voke_operator.plan.objects import HTTP_PORT, shard_in, template_hash
 from voke_operator.plan.placement import ShardPlan
@@ -145,7 +146,7 @@ class ShardReconciler:
         planned = PlannedShard(
             carries=self._carries(shard, record), bundle=self._bundle(shard, record), objects=wanted
         )
-        if not planned.bundle.changed:
+        if not planned.bundle.changed and not planned.bundle.mismatch:
             self._tell_of_bundle(shard, record, planned.bundle)
         objects |= self._known(shard, record, remove=planned.carries.remove)
         may_run = self._placing.may_run(shard)
@@ -161,7 +162,9 @@ class ShardReconciler:
             await self._make(shard, record, step, planned.bundle)
         if planned.carries.remove:
             return self._forget(shard, record, may_run=may_run)
-        self._say(shard, record, None, remark=self._rollouts.kept(shard))
+        mismatch = planned.bundle.mismatch
+        trouble = self._mismatch(shard, record, mismatch) if mismatch else None
+        self._say(shard, record, trouble, remark=self._rollouts.kept(shard))
         self._add(Key(Kind.POOL, shard.namespace, shard.pool))
         return _LET_GO if record.leaving else None
 
@@ -182,10 +185,10 @@ class ShardReconciler:
         )
 
     def _is_needed(self, shard: Shard, record: ShardRecord) -> bool:
-        """Whether an empty shard is still to let go of something in good order, or is waited for."""
+        """Whether an empty shard is still to let go of something in good order, is waited for, or is not known to be empty."""
         answers = self._gateways.view(shard).silence is None
         waited_for = any(self._fleet.with_plant_id(plant_id) for plant_id in record.leaving)
-        return bool(record.leaving) and (answers or waited_for)
+        return bool(record.unknown) or (bool(record.leaving) and (answers or waited_for))
 
     def _known(self, shard: Shard, record: ShardRecord, *, remove: bool) -> dict[ObjectRef, Observed]:
         """What there is, beside what was read: all of a shard that is to be removed, else the bundle, as it was read."""
@@ -266,6 +269,9 @@ class ShardReconciler:
         record.files, record.secret_version = secret.data, secret.resource_version
         try:
             held = contents(record.files)
+        except UnknownFormatError as error:
+            record.unknown = str(error)
+            return
         except BundleUnreadableError as error:
             log.warning("bundle cannot be read, to be written anew", shard=str(shard), problem=str(error))
             return
@@ -298,7 +304,7 @@ class ShardReconciler:
             document = await self._client.get(SECRETS, shard.namespace, name)
         except NotFoundError:
             self._drifted(SECRETS.kind, "restored")
-            record.files, record.secret_version = {}, ""
+            record.files, record.secret_version, record.unknown = {}, "", ""
             return
         secret = from_document(document)
         if secret.type != names.BUNDLE_SECRET_TYPE:
@@ -315,6 +321,8 @@ class ShardReconciler:
             record.generation = max(record.generation, contents(record.files).generation)
 
     def _bundle(self, shard: Shard, record: ShardRecord) -> ShardBundle:
+        if record.unknown:
+            return left_alone(record.files, record.unknown)
         members = dict(self._fleet.members(shard))
         packed = [plant.packed for plant in members.values() if plant.packed is not None]
         view = self._gateways.view(shard)
@@ -325,7 +333,18 @@ class ShardReconciler:
             leaving=record.leaving.values(),
             notes={name.name: plant.note for name, plant in members.items() if plant.note},
             applied=0 if view.gateway is None else view.gateway.bundle_generation or 0,
+            reads=record.reads,
         )
+
+    def _mismatch(self, shard: Shard, record: ShardRecord, why: str) -> Cause:
+        """That a bundle is not written for want of a format that everybody knows."""
+        gateway = str(shard.local)
+        if record.unknown:
+            secret = names.bundle_secret(shard.pool, shard.number)
+            return causes.bundle_unknown(namespace=shard.namespace, gateway=gateway, secret=secret, why=why)
+        pool = self._documents.pool(Name(shard.namespace, shard.pool))
+        image = None if pool is None else pool.spec.pod.image
+        return causes.format_mismatch(pool=shard.pool, gateway=gateway, image=image, why=why)
 
     def _note_written(
         self, shard: Shard, record: ShardRecord, bundle: ShardBundle, written: Object, *, changes: str

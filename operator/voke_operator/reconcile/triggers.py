@@ -60,6 +60,10 @@ class Triggers:
 
     def _concerned(self, shard: Shard, record: ShardRecord, view: View, *, silence: bool) -> set[str]:
         """Names of the plants that a gateway's own news are about: all, or those whose bundle it has taken in."""
+        reads = None if view.gateway is None else view.gateway.bundle_formats
+        if record.reads != reads:
+            record.reads = reads
+            self._work.add(Key.of_shard(shard))
         before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
         if silence or record.applied < before:
             return set(record.plants)

@@ -66,6 +66,30 @@ def bundle_full(*, gateway: str, note: str) -> Cause:
     )
 
 
+def format_mismatch(*, pool: str, gateway: str, image: str | None, why: str) -> Cause:
+    """A gateway and the operator know no bundle format in common; ``image``: of ``spec.pod``, None if it names none."""
+    whose = (
+        "the one that the operator was installed with (gateway.image in the values of the chart)"
+        if image is None
+        else f"{image}, by spec.pod.image of GatewayPool {pool}; without that it is the one that the operator was "
+        "installed with"
+    )
+    return Cause(
+        Reason.FORMAT_MISMATCH,
+        f"gateway {gateway}: {why}. It cannot read its bundle, so it runs no plant. Its image is {whose}.",
+    )
+
+
+def bundle_unknown(*, namespace: str, gateway: str, secret: str, why: str) -> Cause:
+    """An operator of another version has written a gateway's bundle, and this one cannot read it."""
+    return Cause(
+        Reason.FORMAT_MISMATCH,
+        f"gateway {gateway}: {why}. What it runs, it runs on; nothing new reaches it. Take an operator of the version "
+        "before, or a newer one. If there is none, have the bundle written anew, which forgets what gateways were still "
+        f"to let go of: kubectl delete secret -n {namespace} {secret}",
+    )
+
+
 def moving(waiting: str, *, namespace: str, plant: str) -> Cause:
     """A plant waits until other gateways have let go of it; ``waiting`` names them."""
     return Cause(

@@ -136,6 +136,15 @@ class Reason(StrEnum):
         "The bundle of the plant's shard has no room for its newest version; the last good one runs on.",
         "Move points into DeviceProfiles (a profile is stored once), or delete Plants of that shard.",
     )
+    FORMAT_MISMATCH = (
+        "FormatMismatch",
+        GATEWAY_READY,
+        (
+            "The gateway, or the operator that wrote its bundle, is of a version too far from this operator's: one cannot read "
+            "what the other has written."
+        ),
+        "Change the version of what the message names.",
+    )
     GATEWAY_CONFLICT = (
         "GatewayConflict",
         GATEWAY_READY,
@@ -300,6 +309,15 @@ class Reason(StrEnum):
 
     # -- ready, and something is broken all the same
 
+    GATEWAY_OUT_OF_MEMORY = (
+        "GatewayOutOfMemory",
+        GATEWAY_READY,
+        (
+            "The kernel killed the plant's gateway because of its memory (`OOMKilled`), and Kubernetes starts it again. "
+            "The Plant is Ready if it is back; it is said until its pod is replaced, because it will come again."
+        ),
+        "Raise the limit that the message names.",
+    )
     KEYS_CHANGED = (
         "KeysChanged",
         REGISTERED,
@@ -321,15 +339,6 @@ class Reason(StrEnum):
 
     # -- all is well, or nearly
 
-    GATEWAY_OUT_OF_MEMORY = (
-        "GatewayOutOfMemory",
-        GATEWAY_READY,
-        (
-            "The kernel killed the plant's gateway because of its memory (`OOMKilled`), and Kubernetes starts it again. "
-            "The Plant is Ready if it is back; it is said until its pod is replaced, because it will come again."
-        ),
-        "Raise the limit that the message names.",
-    )
     STORAGE_KEPT = (
         "StorageKept",
         GATEWAY_READY,

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
 
+from tests.support.bundles import GZIPS, Gzip
 from tests.support.fleet import Fleet, entry, point
 from tests.support.loops import until
 from voke_api.bundle import MANIFEST
@@ -230,6 +232,21 @@ def test_a_profile_that_changes_changes_the_plants_that_use_it_and_no_other() ->
         third = read(reader, files)
         assert third.assignments == second.assignments, "the last good profile stays"
         assert "DeviceProfile meter" in third.remarks[0]
+
+
+@given(GZIPS)
+def test_a_bundle_that_was_compressed_otherwise_changes_no_plant(other: Gzip) -> None:
+    written = fleet()
+    written.profiles["meter"] = {"type": "METER", "points": [point("p", 9)]}
+    written.plants["a"].spec["devices"].append(
+        {"externalId": "M", "type": "METER", "connection": "plc1", "unitId": 9, "profile": "meter"}
+    )
+    reader = BundleReader()
+    first = read(reader, written.files())
+    second = read(reader, other.bundle(written.files()))
+    assert second.generation == first.generation + 1
+    assert not second.problems
+    assert all(second.assignments[name] is first.assignments[name] for name in "abc")
 
 
 def test_a_fault_of_ours_in_one_plant_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

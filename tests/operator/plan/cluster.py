@@ -6,8 +6,8 @@ be out of reach, and what it has to stop runs on for a while.
 
 from __future__ import annotations
 
-from base64 import b64decode
-from collections.abc import Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -103,6 +103,12 @@ class Cluster:
         )
         there = self.objects.get(ref)
         return None if there is None else {key: b64decode(text) for key, text in there["data"].items()}
+
+    def put_files(self, shard: ShardId, files: Mapping[str, bytes]) -> None:
+        """Somebody else writes the shard's bundle Secret."""
+        name = names.bundle_secret(shard.pool, shard.number)
+        document = self.objects[ObjectRef(kind="Secret", namespace=NAMESPACE, name=name)]
+        document["data"] = {key: b64encode(content).decode() for key, content in files.items()}
 
     def shards(self) -> set[ShardId]:
         """Of which any object or a pod is there."""

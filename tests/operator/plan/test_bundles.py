@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
+import pytest
+from hypothesis import given
+
 from tests.operator.plan.sites import pack_of_size
-from voke_api.bundle import MANIFEST, Leaving, PackedPlant, contents, packed_in
+from tests.support.bundles import GZIPS, WORST, Gzip, edited
+from voke_api.bundle import MANIFEST, Leaving, PackedPlant, contents, form, packed_in
 from voke_operator.plan.bundles import LONGEST_NOTE, changes, inputs_of, shard_bundle
 
 
@@ -116,6 +120,43 @@ def test_inputs_differ_when_anything_does_that_a_file_is_made_from() -> None:
 def test_reprs_show_no_files() -> None:
     bundle = shard_bundle([packed("a")], {}, None)
     assert "plant-a" not in repr(bundle)
+
+
+@given(GZIPS)
+def test_a_bundle_that_holds_the_same_is_not_written_by_whatever_it_was_compressed(other: Gzip) -> None:
+    plants = [packed("a"), packed("b")]
+    before = other.bundle(shard_bundle(plants, {}, None).files)
+    assert not shard_bundle(plants, {}, before).changed
+    after = shard_bundle([packed("a", seed=1), plants[1]], {}, before)
+    assert after.changed
+    assert changes(before, after.files) == "changes a"
+    assert after.files["plant-b.json.gz"] == before["plant-b.json.gz"]
+
+
+def test_a_file_that_is_not_the_manifests_is_written_though_it_holds_the_same() -> None:
+    first = shard_bundle([packed("a")], {}, None)
+    before = {**first.files, "plant-a.json.gz": WORST.file(first.files["plant-a.json.gz"])}
+    after = shard_bundle([packed("a")], {}, before)
+    assert after.changed
+    assert packed_in(after.files).keys() == {"a"}
+
+
+def test_another_format_is_a_change_of_no_plant(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = shard_bundle([packed("a")], {}, None)
+    assert not shard_bundle([packed("a")], {}, first.files, reads=[1, 2]).changed
+    monkeypatch.setattr(form, "FORMATS", (1, 2))
+    second = {**first.files, MANIFEST: edited(first.files[MANIFEST], formatVersion=2)}
+    assert changes(first.files, second) == "is written in format 2"
+    back = shard_bundle([packed("a")], {}, second, reads=[1])
+    assert changes(second, back.files) == "is written in format 1", "it is what its gateway reads"
+
+
+def test_a_gateway_that_reads_no_format_of_ours_keeps_its_bundle() -> None:
+    first = shard_bundle([packed("a")], {}, None)
+    second = shard_bundle([packed("b")], {}, first.files, reads=[7, 8])
+    assert not second.changed
+    assert second.files is first.files
+    assert second.mismatch.startswith("it reads bundle format 7, 8 and this operator writes 1: ")
 
 
 def test_what_is_said_of_one_plant_does_not_fill_the_bundle_of_all() -> None:

@@ -166,6 +166,16 @@ def test_an_empty_shard_stays_while_somebody_waits_for_what_it_holds() -> None:
     assert not placement.shards[FIRST].remove
 
 
+def test_a_gateway_whose_bundle_nobody_can_read_may_run_any_plant() -> None:
+    unknown = seen(FIRST, "a", is_known=False)
+    placement = place([claim("a"), claim("b", "other")], LIMITS, [unknown, seen(ELSEWHERE)])
+    assert where(placement) == {"a": FIRST, "b": None}
+    assert placement.decisions["b"].waits_for == (FIRST,)
+    assert not place([], LIMITS, [unknown]).shards[FIRST].remove
+    released = place([claim("b", "other", released=[str(FIRST)])], LIMITS, [unknown, seen(ELSEWHERE)])
+    assert where(released) == {"b": ELSEWHERE}
+
+
 def test_a_plant_that_is_listed_twice_stays_on_one() -> None:
     placement = place([claim("a")], LIMITS, [seen(SECOND, "a"), seen(FIRST, "a")])
     assert placement.decisions["a"].shard == FIRST

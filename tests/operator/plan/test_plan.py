@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import given
 
 from tests.operator.plan.cluster import NAMESPACE, Cluster
 from tests.operator.plan.sites import plant_id, site
-from voke_api.bundle import unpack
+from tests.support.bundles import GZIPS, Gzip, edited
+from voke_api.bundle import MANIFEST, unpack
 from voke_operator import names
 from voke_operator.plan.difference import Action, ObjectRef, Step
 from voke_operator.plan.objects import Defaults
@@ -58,6 +60,35 @@ def test_a_change_of_one_plant_is_one_write_that_says_what_changes(cluster: Clus
     (step,) = cluster.plan().steps
     assert (step.action, step.reason) == (Action.UPDATE, "changes b")
     assert step.ref.name == "voke-bundle-default-0"
+
+
+@given(GZIPS)
+def test_what_another_zlib_has_written_is_no_change(other: Gzip) -> None:
+    cluster = Cluster()
+    cluster.pool("default")
+    cluster.add(site("a"), site("b"))
+    cluster.settle()
+    cluster.put_files(FIRST, other.bundle(cluster.files(FIRST) or {}))
+    assert cluster.plan().steps == ()
+    cluster.add(site("b", telemetry={"interval": "5s"}))
+    assert [step.reason for step in cluster.plan().steps] == ["changes b"]
+
+
+def test_a_bundle_of_another_version_is_left_alone(cluster: Cluster) -> None:
+    cluster.settle()
+    files = cluster.files(SECOND) or {}
+    cluster.put_files(SECOND, {**files, MANIFEST: edited(files[MANIFEST], formatVersion=99)})
+    cluster.recorded = cluster.where()
+    cluster.add(site("c", telemetry={"interval": "5s"}), site("d"))
+    planned = cluster.plan()
+    assert planned.steps == ()
+    (left_alone,) = (each.bundle.mismatch for each in planned.shards if each.carries.shard == SECOND)
+    assert left_alone == (
+        "an operator of another version has written its bundle (bundle format 99 is not supported; supported: 1), so that "
+        "is left as it is"
+    )
+    del cluster.plants["c"]
+    assert cluster.plan().steps == (), "nobody knows what else is in it"
 
 
 def test_a_new_gateway_image_changes_workloads_only(cluster: Cluster) -> None:

@@ -93,6 +93,19 @@ async def test_plants_that_were_made_anew_with_other_ids_do_not_wait_for_each_ot
     assert world.fleet.shard(EAST).leaving.keys() == {"old-1", "old-2"}
 
 
+async def test_a_gateway_whose_bundle_nobody_can_read_may_run_any_plant_of_its_namespace(
+    world: World,
+) -> None:
+    world.fleet.shard(EAST).unknown = "bundle format 99 is not supported"
+    world.fleet.shard(WEST)
+    world.placing.all_visited()
+    world.place("roof", "id-1", "west")
+    assert world.shard("roof") is None
+    world.fleet.shard(EAST).unknown = ""
+    world.place("roof", "id-1", "west")
+    assert world.shard("roof") == WEST
+
+
 async def test_plants_that_change_pools_with_each_other_do_not_wait_for_each_other(world: World) -> None:
     world.lists(EAST, roof="id-1")
     world.lists(WEST, barn="id-2")

@@ -297,6 +297,41 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
             "gateway."
         ),
     ),
+    "image of another age": (
+        placed(
+            causes.format_mismatch(
+                pool="default",
+                gateway="voke-gw-default-0",
+                image=None,
+                why="it reads bundle format 1 and this operator writes 2, 3: take a newer image, or an older operator",
+            )
+        ),
+        "False",
+        "FormatMismatch",
+        (
+            "gateway voke-gw-default-0: it reads bundle format 1 and this operator writes 2, 3: take a newer image, or an "
+            "older operator. It cannot read its bundle, so it runs no plant. Its image is the one that the operator was "
+            "installed with (gateway.image in the values of the chart)."
+        ),
+    ),
+    "operator older than the bundle": (
+        placed(
+            causes.bundle_unknown(
+                namespace="energy",
+                gateway="voke-gw-default-0",
+                secret="voke-bundle-default-0",
+                why="an operator of another version has written its bundle",
+            )
+        ),
+        "False",
+        "FormatMismatch",
+        (
+            "gateway voke-gw-default-0: an operator of another version has written its bundle. What it runs, it runs on; "
+            "nothing new reaches it. Take an operator of the version before, or a newer one. If there is none, have the "
+            "bundle written anew, which forgets what gateways were still to let go of: kubectl delete secret -n energy "
+            "voke-bundle-default-0"
+        ),
+    ),
     "storage that cannot be changed": (
         replace(
             WELL,
