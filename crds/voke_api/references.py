@@ -70,6 +70,7 @@ class _Check:
         self.devices = {device.external_id: device for device in devices}
         self.points = {d.external_id: {point.field: point for point in d.points} for d in devices}
         self.interval = plant.spec.telemetry.interval
+        self._compared = 0
 
     def device(self, device: ResolvedDevice, path: Path, own: Mapping[str, int]) -> None:
         """``own``: fields that the Plant itself declares, with their position; the others are the profile's."""
@@ -256,7 +257,7 @@ class _Check:
     def _known(self, device: str, path: Path) -> bool:
         if device not in self.declared:
             self._report(
-                (*path, "device"), f"there is no device {device}; {_hint(device, self.declared)}", device
+                (*path, "device"), f"there is no device {device}; {self._hint(device, self.declared)}", device
             )
         return device in self.points
 
@@ -269,7 +270,7 @@ class _Check:
                 (*path, "field"), f"{device} is a CABINET: it has a mask and no field {field}", field
             )
         elif field not in points:
-            message = f"{device} has no point {field}; {_hint(field, list(points))}"
+            message = f"{device} has no point {field}; {self._hint(field, list(points))}"
             self._report((*path, "field"), message, field)
         return points.get(field)
 
@@ -284,6 +285,11 @@ class _Check:
             return None
         return point
 
+    def _hint(self, name: str, known: Sequence[str]) -> str:
+        self._compared += len(name) * sum(map(len, known))
+        close = get_close_matches(name, known, n=1) if self._compared <= _MOST_COMPARED else []
+        return f"did you mean {close[0]}?" if close else f"there is {listed(known)}"
+
     def _report(
         self, path: Path, message: str, value: Any = None, *, severity: Severity = Severity.ERROR
     ) -> None:
@@ -292,13 +298,11 @@ class _Check:
 
 _BITS: Final = 16
 """Of a register."""
+_MOST_COMPARED: Final = 500_000
+"""Pairs of characters, in a Plant: looking for similar names takes a microsecond for ten, and an operator judges the Plants
+of all its namespaces in turn."""
 
 
 def _exact(number: float) -> Fraction:
     """The decimal number that a person wrote."""
     return Fraction(repr(float(number)))
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"there is {listed(known)}"

@@ -227,3 +227,20 @@ def test_two_plants_at_one_plc_are_warned_about() -> None:
 )
 def test_numbers_of_data_sheets_are_recognised(address: int, meant: tuple[str, int] | None) -> None:
     assert from_data_sheet(address) == meant
+
+
+def test_similar_names_are_looked_for_a_while_and_not_for_as_long_as_a_plant_has_wrong_ones() -> None:
+    """A Plant of the largest size would keep the operator busy for minutes otherwise."""
+    long = "x" * 58
+    document = battery_document()
+    document["spec"]["devices"][0]["points"] += [point(f"{long}{n:03}", n) for n in range(200)]
+    writes = [{"device": "BAT1", "field": f"{long}{n:03}y", "value": 0} for n in range(32)]
+    document["spec"]["commands"] = {f"C{n}": {"writes": writes} for n in range(32)}
+    _, problems = resolve(Plant.model_validate(document), {}, None)
+    messages = [each.message for each in problems if "has no point" in each.message]
+    assert len(messages) == 32 * 32
+    assert "did you mean" not in messages[-1]
+
+    document["spec"]["commands"] = {"C": {"writes": [{"device": "BAT1", "field": "setpoint", "value": 0}]}}
+    (said,) = [each.message for each in resolve(Plant.model_validate(document), {}, None)[1]]
+    assert said.endswith("did you mean setpointW?")
