@@ -10,12 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.support.documents import resource, secret
+
 VALUES = 10
 """float32 values that each PLC shows, in holding registers from 0 on."""
 PER_FARM = 8000
 """PLCs in one farm process: each takes two of the files that a process may have open."""
 PROFILE = "bench-meter"
-_API = "voke.lovinka.com/v1alpha1"
 
 Json = dict[str, Any]
 
@@ -77,7 +78,7 @@ def write_documents(
     directory.mkdir(parents=True)
     _write(
         directory / "shared.yaml",
-        _resource(
+        resource(
             "GatewayPool",
             "default",
             {
@@ -88,7 +89,7 @@ def write_documents(
                 }
             },
         ),
-        _resource(
+        resource(
             "DeviceProfile",
             PROFILE,
             {
@@ -99,51 +100,37 @@ def write_documents(
                 ],
             },
         ),
-        _secret("voke-ca", {"ca.crt": site.ca_pem}),
+        secret("voke-ca", {"ca.crt": site.ca_pem}),
     )
     for plant, certificate in zip(plants, certificates, strict=True):
         keys = {"hmac.key": plant.hmac_key, "tls.crt": certificate, "tls.key": site.client_key_pem}
         _write(
             directory / f"{plant.name}.yaml",
             plant_document(plant, endpoints, timeout=timeout),
-            _secret(f"{plant.name}-keys", keys),
+            secret(f"{plant.name}-keys", keys),
         )
 
 
 def plant_document(plant: Plant, endpoints: Sequence[tuple[str, int]], *, timeout: str = "2s") -> Json:
     """The Plant resource."""
-    secret = {"secretRef": {"name": f"{plant.name}-keys"}}
+    keys = {"secretRef": {"name": f"{plant.name}-keys"}}
     connections, devices = [], []
     for k, place in enumerate(plant.plcs):
         host, port = endpoints[place]
         connections.append({"name": f"plc{k}", "modbusTcp": {"host": host, "port": port, "timeout": timeout}})
         devices.append({"externalId": f"P{k}", "type": "METER", "connection": f"plc{k}", "profile": PROFILE})
-    return _resource(
+    return resource(
         "Plant",
         plant.name,
         {
             "plantId": plant.plant_id,
             "auth": {"method": "MTLS"},
-            "credentials": {"hmac": secret, "mtls": secret},
+            "credentials": {"hmac": keys, "mtls": keys},
             "telemetry": {"interval": f"{round(plant.interval * 1000)}ms"},
             "connections": connections,
             "devices": devices,
         },
     )
-
-
-def _resource(kind: str, name: str, spec: Json) -> Json:
-    return {"apiVersion": _API, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def _secret(name: str, data: dict[str, str]) -> Json:
-    labels = {"voke.lovinka.com/allow": "true"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "labels": labels},
-        "stringData": data,
-    }
 
 
 def _write(path: Path, *documents: Json) -> None:

@@ -6,6 +6,7 @@ Pure. What one document can say about itself was checked when it was parsed; her
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from voke_api.problems import Path, Problem, Severity, has_errors
 from voke_api.references import reference_problems
@@ -56,7 +57,7 @@ def resolve(
     settings = pool.spec if pool is not None else GatewayPoolSpec()
     reason = read_only or _read_only(plant, settings)
     problems += _inactive(plant)
-    problems = [_named(problem, plant) for problem in problems]
+    problems = [replace(problem, kind="Plant", name=plant.metadata.name) for problem in problems]
     if has_errors(problems):
         return None, problems
     return _plant(plant, settings, tuple(d for d in devices if d is not None), reason), problems
@@ -208,16 +209,4 @@ def _bit_fields(plant: Plant, device: Device) -> frozenset[str]:
         alarm.field
         for alarm in plant.spec.alarms
         if alarm.device == device.external_id and alarm.field is not None and alarm.when.bit is not None
-    )
-
-
-def _named(problem: Problem, plant: Plant) -> Problem:
-    return Problem(
-        path=problem.path,
-        message=problem.message,
-        value=problem.value,
-        problem_class=problem.problem_class,
-        severity=problem.severity,
-        kind="Plant",
-        name=plant.metadata.name,
     )

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 
-from tests.support.plants import battery_document as any_battery_document
+from tests.support.plants import small_battery_document as battery_document
 from voke_api.blocks import requests_per_second
 from voke_api.fleet import check_fleet
 from voke_api.problems import Problem, Severity, dotted
@@ -15,16 +15,6 @@ from voke_api.resolve import mask_bits, resolve
 from voke_api.resolved import DeviceLimits, MaskBit, ResolvedPlant
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_api.resources.points import Raw, from_data_sheet
-
-FIELDS = ("socPercent", "faultCode", "setpointW", "enable")
-
-
-def battery_document(**spec: Any) -> dict[str, Any]:
-    """With these four points only, whatever else the shared plant has."""
-    document = any_battery_document(**spec)
-    device = document["spec"]["devices"][0]
-    device["points"] = [point for point in device["points"] if point["field"] in FIELDS]
-    return document
 
 
 def profile(points: list[dict[str, Any]], **spec: Any) -> dict[str, DeviceProfile]:

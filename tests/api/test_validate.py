@@ -9,21 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.plants import battery_document as any_battery_document
+from tests.support.plants import small_battery_document as battery_document
 from voke_api.problems import ProblemClass, dotted
 from voke_api.resources import GatewayPool, Plant
 from voke_api.salvage import salvage
 from voke_api.validate import validate
-
-FIELDS = ("socPercent", "faultCode", "setpointW", "enable")
-
-
-def battery_document(**spec: Any) -> dict[str, Any]:
-    """With these four points only, whatever else the shared plant has."""
-    document = any_battery_document(**spec)
-    device = document["spec"]["devices"][0]
-    device["points"] = [point for point in device["points"] if point["field"] in FIELDS]
-    return document
 
 
 def problems(document: object) -> dict[str, str]:

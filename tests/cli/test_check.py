@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.support.plants import battery_document as any_battery_document
+from tests.support.plants import small_battery_document as battery_document
 from voke_api.problems import Severity, dotted
 from voke_cli.documents import read_documents
 from voke_cli.judgement import judge
@@ -24,17 +24,6 @@ from voke_cli.main import app
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 Write = Callable[..., Path]
-
-
-FIELDS = ("socPercent", "faultCode", "setpointW", "enable")
-
-
-def battery_document(**spec: Any) -> dict[str, Any]:
-    """With these four points only, whatever else the shared plant has."""
-    document = any_battery_document(**spec)
-    device = document["spec"]["devices"][0]
-    device["points"] = [point for point in device["points"] if point["field"] in FIELDS]
-    return document
 
 
 @pytest.fixture

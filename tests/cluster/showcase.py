@@ -17,6 +17,7 @@ import yaml
 
 from tests.cluster.installation import secret_document
 from tests.cluster.machine import ADDRESS
+from tests.support.loops import beside
 from voke_operator import names
 from voke_operator.credentials.secret import from_document
 from voke_operator.kube.client import Client
@@ -67,13 +68,8 @@ class Registrar:
     @asynccontextmanager
     async def registering(self) -> AsyncIterator[None]:
         """Inside the block all Plants are looked at, again and again."""
-        task = asyncio.create_task(self._run(), name="registrar")
-        try:
+        async with beside(self._run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _run(self) -> None:
         while True:

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.documents import resource, secret
 from tests.support.fleet import Fleet, entry
+from tests.support.mounted import mount
 from tests.support.thread import HMAC_KEY, Json, Thread, device, meter, thread
 from voke_api.status import GatewayStatus, PlantStatus
 from voke_sim.plc.server import ModbusServer
@@ -36,30 +38,24 @@ async def until_status(run: Thread, plant: str, holds: Any) -> None:
 
 def second_plant(server: ModbusServer, **spec: Any) -> Json:
     """Another mTLS plant."""
-    return {
-        "apiVersion": "voke.lovinka.com/v1alpha1",
-        "kind": "Plant",
-        "metadata": {"name": "second"},
-        "spec": {
-            "plantId": SECOND_ID,
-            "auth": {"method": "MTLS"},
-            "credentials": {name: {"secretRef": {"name": "second-keys"}} for name in ("hmac", "mtls")},
-            "telemetry": {"interval": "1s"},
-            "connections": [{"name": "plc", "modbusTcp": {"host": server.host, "port": server.port}}],
-            "devices": [device("M2", "plc")],
-            **spec,
-        },
+    keys = {name: {"secretRef": {"name": "second-keys"}} for name in ("hmac", "mtls")}
+    tcp = {"host": server.host, "port": server.port}
+    made: Json = {
+        "plantId": SECOND_ID,
+        "auth": {"method": "MTLS"},
+        "credentials": keys,
+        "telemetry": {"interval": "1s"},
+        "connections": [{"name": "plc", "modbusTcp": tcp}],
+        "devices": [device("M2", "plc")],
     }
+    return resource("Plant", "second", {**made, **spec})
 
 
 async def keys(run: Thread) -> Json:
     certificate, key = await run.voke.issue_mtls(SECOND_ID, hmac_key=HMAC_KEY)
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "second-keys", "labels": {"voke.lovinka.com/allow": "true"}},
-        "stringData": {"hmac.key": HMAC_KEY, "tls.crt": certificate.decode(), "tls.key": key.decode()},
-    }
+    return secret(
+        "second-keys", {"hmac.key": HMAC_KEY, "tls.crt": certificate.decode(), "tls.key": key.decode()}
+    )
 
 
 async def test_files_that_change_change_their_plants_and_nobody_else_notices(tmp_path: Path) -> None:
@@ -167,18 +163,6 @@ async def stop_pod(pod: Pod) -> tuple[int, list[Json]]:
         _, log = await pod.process.communicate()
     assert pod.process.returncode is not None
     return pod.process.returncode, [json.loads(line) for line in log.splitlines()]
-
-
-def mount(directory: Path, files: dict[str, bytes], generation: int) -> None:
-    """As kubelet does it."""
-    target = directory / f"..{generation}"
-    target.mkdir(parents=True)
-    for name, content in files.items():
-        (target / name).write_bytes(content)
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(f"..data/{name}")
-    (directory / "..data_tmp").symlink_to(target.name)
-    (directory / "..data_tmp").rename(directory / "..data")
 
 
 def fleet_of(*servers: ModbusServer) -> Fleet:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
 
+_T = TypeVar("_T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -23,6 +25,18 @@ def on_both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Lo
     run.__module__ = test.__module__
     factories = [asyncio.new_event_loop, uvloop.new_event_loop]
     return pytest.mark.parametrize("loop_factory", factories, ids=["asyncio", "uvloop"])(run)
+
+
+@asynccontextmanager
+async def beside(doing: Coroutine[Any, Any, _T]) -> AsyncIterator[asyncio.Task[_T]]:
+    """Inside the block it runs; at the end it is cancelled, unless it has ended."""
+    task = asyncio.create_task(doing)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def until(condition: Callable[[], object], *, within: float = 20.0) -> None:

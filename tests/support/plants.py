@@ -68,6 +68,15 @@ def battery_document(**spec: Any) -> dict[str, Any]:
     }
 
 
+def small_battery_document(**spec: Any) -> dict[str, Any]:
+    """The same with four points only, whatever else it may get: socPercent, faultCode, setpointW and enable."""
+    document = battery_document(**spec)
+    device = document["spec"]["devices"][0]
+    fields = ("socPercent", "faultCode", "setpointW", "enable")
+    device["points"] = [point for point in device["points"] if point["field"] in fields]
+    return document
+
+
 def resolved(document: dict[str, Any]) -> ResolvedPlant:
     """The document as a gateway sees it; fails on any error."""
     plant = Plant.model_validate_json(json.dumps(document), strict=True)

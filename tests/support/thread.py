@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.documents import resource, secret
 from tests.support.plants import PLANT_ID
 from voke_cli.demo.gateway import GatewayProcess
 from voke_sim.plc.bank import Bank, Registers
@@ -98,10 +99,10 @@ async def thread(
         }
         keys = {"hmac.key": HMAC_KEY, "tls.crt": certificate.decode(), "tls.key": key.decode()}
         documents = [
-            _document("Plant", "site", plant),
-            _document("GatewayPool", "default", {"voke": _voke(voke)}),
-            _secret("keys", keys),
-            _secret("voke-ca", {"ca.crt": voke.ca_pem.decode()}),
+            resource("Plant", "site", plant),
+            resource("GatewayPool", "default", {"voke": _voke(voke)}),
+            secret("keys", keys),
+            secret("voke-ca", {"ca.crt": voke.ca_pem.decode()}),
         ]
         files = directory / "plants"
         files.mkdir()
@@ -122,23 +123,4 @@ def _voke(voke: LocalVoke) -> Json:
         "host": voke.host,
         "ports": ports,
         "ca": {"secretRef": {"name": "voke-ca", "key": "ca.crt"}},
-    }
-
-
-def _document(kind: str, name: str, spec: Json) -> Json:
-    return {
-        "apiVersion": "voke.lovinka.com/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-
-
-def _secret(name: str, data: dict[str, str]) -> Json:
-    labels = {"voke.lovinka.com/allow": "true"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "labels": labels},
-        "stringData": data,
     }

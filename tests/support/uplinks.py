@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from random import Random
 from typing import Any
 
+from tests.support.loops import beside
 from tests.support.simulated_voke import SimulatedVoke
 from tests.support.virtual_time import wall_clock
 from voke_api.resolved import PlantCredentials, ResolvedPlant
@@ -118,16 +119,9 @@ class Rig:
         """Messages not delivered yet."""
         return self.store.state(self.plant.name).messages
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+    def running(self) -> AbstractAsyncContextManager[asyncio.Task[None]]:
         """The Uplink runs inside; cancelled at the end unless it was stopped."""
-        task = asyncio.create_task(self.uplink.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return beside(self.uplink.run())
 
     async def until(self, condition: Callable[[], object], within: float = 3600.0) -> None:
         """Look every 5 ms of virtual time."""

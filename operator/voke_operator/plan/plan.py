@@ -88,6 +88,7 @@ def plan(
     ids = {plant.metadata.name: plant.spec.plant_id for plant in plants}
     held = {state.shard: hold(state, ids, world.recorded) for state in world.shards}
     running = {entry for each in held.values() for entry in each.runs}
+    kept = _kept(held.values(), ids)
     found = candidates(
         plants,
         replace(around, pools=pools),
@@ -96,7 +97,7 @@ def plan(
     )
     made = {each.plant.metadata.name: _made(each, credentials) for each in found}
     packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}
-    best = {**_kept(held.values(), ids), **packed}
+    best = {**kept, **packed}
     claims = list(_claims(found, made, best, around.profiles, world.released))
     limits = {name: limits_of(pool.spec) for name, pool in pools.items()}
     placement = place(claims, limits, [each.seen for each in held.values()])

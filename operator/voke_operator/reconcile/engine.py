@@ -118,7 +118,9 @@ class Engine:
         )
         self._placing = placing = Placing(self.objects, documents, self.fleet, self.gateways)
         tally = Tally(metrics, clock=clock)
-        self._triggers = Triggers(self.fleet, work=self.work, reports=self.reports, tally=tally)
+        self._triggers = Triggers(
+            self.fleet, add=self.work.add, report=self.reports.add, taken_in=tally.taken_in
+        )
         children = Children(client, self.objects, drifted=metrics.drifted)
         rollouts = Rollouts(
             self.objects, documents, self.fleet, self.gateways, defaults=settings.defaults, clock=clock

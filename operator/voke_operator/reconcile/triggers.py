@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from voke_operator import names
 from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, SECRETS
 from voke_operator.reconcile.children import owner_of
-from voke_operator.reconcile.fleet import Fleet, Name, ShardRecord
-from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind, Queue
-from voke_operator.reconcile.tally import Tally
+from voke_operator.reconcile.fleet import Fleet, Name, PlantRecord, ShardRecord
+from voke_operator.reconcile.queue import SHARD_WINDOW, Key, Kind
 from voke_operator.status.poll import News, Shard, View
 
 
 class Triggers:
-    """Adds keys to ``work``, which is reconciled, and to ``reports``, whose statuses are written."""
+    """Turns news into keys."""
 
-    def __init__(self, fleet: Fleet, *, work: Queue, reports: Queue, tally: Tally) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        add: Callable[..., None],
+        report: Callable[[Key], None],
+        taken_in: Callable[[PlantRecord, int], None],
+    ) -> None:
+        """``add`` puts a key into the queue of work, ``report`` into the one of statuses.
+
+        ``taken_in`` is told of each plant that waited, and of the generation of the bundle that its gateway works on.
+        """
         self._fleet = fleet
-        self._work = work
-        self._reports = reports
-        self._tally = tally
+        self._add = add
+        self._report = report
+        self._taken_in = taken_in
 
     def changed(self, kind: str, name: Name) -> None:
         """An object in the cluster is not as it was, or is gone."""
@@ -30,10 +40,10 @@ class Triggers:
             case PROFILES.kind:
                 self._wake(self._fleet.with_profile(name))
             case POOLS.kind:
-                self._work.add(Key(Kind.POOL, *name), fresh=True)
+                self._add(Key(Kind.POOL, *name), fresh=True)
                 self._wake(self._fleet.in_pool(name))
                 for number in self._fleet.shards_of(name):
-                    self._work.add(Key(Kind.SHARD, *name, number), after=SHARD_WINDOW)
+                    self._add(Key(Kind.SHARD, *name, number), after=SHARD_WINDOW)
             case SECRETS.kind:
                 plant = name.name.removeprefix(names.plant_secret(""))
                 if plant != name.name:
@@ -52,11 +62,11 @@ class Triggers:
         if news.gateway or news.silence:
             plants |= self._concerned(shard, record, view, silence=news.silence)
         for plant in plants:
-            self._reports.add(Key(Kind.PLANT, shard.namespace, plant))
+            self._report(Key(Kind.PLANT, shard.namespace, plant))
         if plants:
-            self._reports.add(Key(Kind.POOL, shard.namespace, shard.pool))
+            self._report(Key(Kind.POOL, shard.namespace, shard.pool))
         if record.leaving:
-            self._work.add(Key.of_shard(shard))
+            self._add(Key.of_shard(shard))
 
     def _concerned(self, shard: Shard, record: ShardRecord, view: View, *, silence: bool) -> set[str]:
         """Names of the plants that a gateway's own news are about: all, or those whose bundle it has taken in."""
@@ -69,15 +79,15 @@ class Triggers:
             return set(record.plants)
         waited = [(name, each) for name, each in self._fleet.members(shard) if (each.written or 0) > before]
         for _, each in waited:
-            self._tally.taken_in(each, record.applied)
+            self._taken_in(each, record.applied)
         return {name.name for name, _ in waited}
 
     def _child_changed(self, owner: Key) -> None:
         if owner.number is None:
-            self._work.add(owner)
+            self._add(owner)
         elif Shard(owner.namespace, owner.name, owner.number) in self._fleet.shards:
-            self._work.add(owner, after=SHARD_WINDOW)
+            self._add(owner, after=SHARD_WINDOW)
 
     def _wake(self, plants: Iterable[Name]) -> None:
         for plant in plants:
-            self._work.add(Key(Kind.PLANT, *plant), fresh=True)
+            self._add(Key(Kind.PLANT, *plant), fresh=True)

@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kube.made import plant, pool, profile, secret
-from tests.support.loops import until
+from tests.support.loops import beside, until
 from voke_operator.kube.client import Client
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.preflight import preflight
@@ -83,13 +83,8 @@ async def knowing(
         count=count,
         silence=silence,
     )
-    task = asyncio.create_task(known.sources.run())
-    try:
+    async with beside(known.sources.run()):
         yield known
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def suspended(known: Known, namespace: str) -> object:

@@ -18,6 +18,7 @@ from hypothesis import given
 from tests.support.bundles import GZIPS, Gzip
 from tests.support.fleet import Fleet, entry, point
 from tests.support.loops import until
+from tests.support.mounted import mount
 from voke_api.bundle import MANIFEST
 from voke_api.resolve import resolve
 from voke_api.resources import Plant
@@ -64,6 +65,12 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle_source, "RETRY_EVERY", 0.1)
 
 
+@pytest.fixture
+def patient(fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is only half there is waited for, however busy the machine is."""
+    monkeypatch.setattr(bundle_source, "PATIENCE", 20.0)
+
+
 def fleet() -> Fleet:
     return Fleet({name: entry(name, f"10.0.0.{n}") for n, name in enumerate("abc")})
 
@@ -80,19 +87,10 @@ def by_rename(directory: Path, files: dict[str, bytes]) -> None:
 
 
 def as_a_mounted_secret(directory: Path, files: dict[str, bytes]) -> None:
-    """The way of kubelet's AtomicWriter: a new folder, a link to it that is replaced at once."""
-    generation = json.loads(files[MANIFEST])["generation"]
-    target = directory / f"..{generation}"
-    target.mkdir()
-    for name, content in files.items():
-        (target / name).write_bytes(content)
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(f"..data/{name}")
-    (directory / "..data_tmp").symlink_to(target.name)
-    (directory / "..data_tmp").rename(directory / "..data")
+    mount(directory, files, json.loads(files[MANIFEST])["generation"])
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("write", [in_place, by_rename, as_a_mounted_secret])
 async def test_a_change_is_seen_and_what_has_not_changed_is_the_very_same(
     tmp_path: Path, write: Callable[[Path, dict[str, bytes]], None]
@@ -116,7 +114,7 @@ async def test_a_change_is_seen_and_what_has_not_changed_is_the_very_same(
         assert watched.troubles == [""]
 
 
-@pytest.mark.usefixtures("fast")
+@pytest.mark.usefixtures("patient")
 async def test_files_that_come_after_their_manifest_are_waited_for(tmp_path: Path) -> None:
     written = fleet()
     in_place(tmp_path, written.files())

@@ -75,6 +75,7 @@ async def test_silent_clients_are_dropped_and_do_not_keep_others_out(
     silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server_module.MAX_CLIENTS + 5)]
     async with asyncio.timeout(5):
         assert [await reader.read() for reader, _ in silent] == [b""] * len(silent)
+    monkeypatch.undo()
     assert (await ask(port, "GET", "/healthz"))[0] == 200
     for _, writer in silent:
         writer.close()

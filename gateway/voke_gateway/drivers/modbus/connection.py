@@ -46,19 +46,13 @@ from voke_gateway.drivers.modbus.frames import (
 )
 from voke_gateway.drivers.modbus.lane import Lane
 from voke_gateway.drivers.modbus.reader import DeviceReader
+from voke_gateway.drivers.modbus.rhythm import Rhythm
 
 _RECONNECT: Final = Pace(base=1.0, cap=30.0)
 """Before connecting again."""
 _PROBE: Final = Pace(base=1.0, cap=60.0)
 """Before a silent unit is probed."""
-SILENT_UNITS_END_A_PASS: Final = 2
-
-_PROBES_SHARE: Final = 0.8
-_LEAST_SHARE: Final = 0.2
-"""A probe may last until this much of the time between two passes is over, but always this much of it."""
-_AS_EXPECTED: Final = 1.5
-_LEAST_PROBE: Final = 0.05
-"""Seconds that a probe may always last."""
+_SILENT_UNITS_END_A_PASS: Final = 2
 _NOT_DONE: Final = {
     ExceptionCode.ILLEGAL_FUNCTION,
     ExceptionCode.ILLEGAL_DATA_ADDRESS,
@@ -148,11 +142,7 @@ class ModbusTcpConnection:
         """Something has replied in this pass."""
         self._dropped = False
         """In this pass a new connection ended before it had carried a reply."""
-        self._polled_at = -math.inf
-        self._rhythm = math.inf
-        """Seconds from one pass to the next, as far as is known."""
-        self._lasted = 0.0
-        """Seconds that the last pass took."""
+        self._rhythm = Rhythm()
         self._random = random
         self.configure(devices)
 
@@ -207,7 +197,7 @@ class ModbusTcpConnection:
     async def poll(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
         """Read the healthy devices, then probe at most one of the others."""
         now = asyncio.get_running_loop().time()
-        self._follow_rhythm(now)
+        self._rhythm.begin(now)
         self._silent.clear()
         self._answered = self._dropped = False
         healthy: list[_Device] = []
@@ -227,27 +217,13 @@ class ModbusTcpConnection:
             if not self._answered and (self._silent or self._dropped):
                 await self._give_up()
         finally:
-            self._lasted = asyncio.get_running_loop().time() - now
+            self._rhythm.end(asyncio.get_running_loop().time())
             await self._leave()
-
-    def _follow_rhythm(self, now: float) -> None:
-        """Learn how often passes come.
-
-        A pass that lasts longer than that makes the next ones be left out. None was if it lasted less than
-        half the time until this one, or if this one came when expected; otherwise all that is known is that
-        passes are further apart than the end of the last one and this one.
-        """
-        gap = now - self._polled_at
-        if self._lasted < gap / 2 or gap < _AS_EXPECTED * self._rhythm < math.inf:
-            self._rhythm = min(gap, 2 * self._rhythm)
-        else:
-            self._rhythm = min(self._rhythm, max(gap - self._lasted, _LEAST_PROBE))
-        self._polled_at = now
 
     async def _visit(self, one: _Device, deliver: Callable[[DeviceReading], None]) -> None:
         if one.unit.back_off.active:  # since another device of the unit was tried in this pass
             self._deliver(one, self._unread(one, one.unit.fault), deliver)
-        elif len(self._silent) >= SILENT_UNITS_END_A_PASS:
+        elif len(self._silent) >= _SILENT_UNITS_END_A_PASS:
             units = " and ".join(map(str, sorted(self._silent)))
             fault = Fault(FaultKind.UNREACHABLE, f"not tried, because units {units} gave no reply")
             self._deliver(one, self._unread(one, fault), deliver)
@@ -261,8 +237,7 @@ class ModbusTcpConnection:
             return
         one = min(candidates, key=lambda one: one.unit.probed_at)
         one.unit.probed_at = now
-        left = _PROBES_SHARE * self._rhythm - (now - self._polled_at)
-        within = min(self._spec.timeout, max(left, _LEAST_SHARE * self._rhythm, _LEAST_PROBE))
+        within = min(self._spec.timeout, self._rhythm.left(now))
         one.unit.cut_short = within < self._spec.timeout
         await self._read(one, deliver, within)
 
