@@ -88,20 +88,21 @@ def plan(
     ids = {plant.metadata.name: plant.spec.plant_id for plant in plants}
     held = {state.shard: hold(state, ids, world.recorded) for state in world.shards}
     running = {entry for each in held.values() for entry in each.runs}
-    found = candidates(
-        plants,
-        replace(around, pools=pools),
-        now=now,
-        running={name for name, plant_id in ids.items() if (name, plant_id) in running},
-    )
-    made = {each.plant.metadata.name: _made(each, credentials) for each in found}
-    packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}
     kept = {
         name: one
         for each in held.values()
         for name, one in each.packed.items()
         if one.plant_id == ids.get(name)
     }
+    found = candidates(
+        plants,
+        replace(around, pools=pools),
+        now=now,
+        running={name for name, plant_id in ids.items() if (name, plant_id) in running},
+        holds={name: one.endpoints for name, one in kept.items()},
+    )
+    made = {each.plant.metadata.name: _made(each, credentials) for each in found}
+    packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}
     sizes = {name: profile_size(profile) for name, profile in around.profiles.items()}
     best = {**kept, **packed}
     claims = [
