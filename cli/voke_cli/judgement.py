@@ -52,17 +52,17 @@ def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
     documents = read_documents(paths)
     judgement = Judgement()
     judge_plant = _Judge(documents, now)
-    found: list[Problem] = []
+    found = check_fleet([*documents.plants, *_salvaged(documents, Plant)])
+    beside = {problem.name for problem in found if problem.severity is Severity.ERROR}
     for plant in documents.plants:
         report, problems = judge_plant(plant)
         found += problems
-        judgement.plants += [report] if report is not None else []
+        judgement.plants += [report] if report is not None and plant.metadata.name not in beside else []
     for salvaged in documents.salvaged:
         if isinstance(salvaged.resource, Plant):
             _, problems = judge_plant(salvaged.resource)
             found += [replace(problem, path=salvaged.original(problem.path)) for problem in problems]
     found += hints(documents)
-    found += check_fleet([*documents.plants, *_salvaged(documents, Plant)])
     located = [documents.locate(problem) for problem in found if not _said(problem, documents)]
     judgement.problems = unique(sorted([*documents.problems, *located], key=_place))
     if not judgement.problems and not documents.sources:

@@ -7,13 +7,15 @@ it is certain that they are meant to: not while a file cannot be understood, whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path as FilePath
+from types import MappingProxyType
 from typing import Final
 
 from voke_api.bundle import Bundle, BundlePlant
+from voke_api.fleet import endpoints
 from voke_api.problems import Problem, Severity, has_errors, unique
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
 from voke_cli.documents import Documents, read_documents
@@ -68,7 +70,7 @@ def prepare_again(paths: Sequence[FilePath], state: State, previous: Bundle, *, 
     """The same while ``previous`` runs: what is wrong keeps only its own plant from changing."""
     documents = read_documents(paths)
     before = {item.plant.metadata.name: item for item in previous.plants}
-    found = _candidates(documents, now, running=before)
+    found = _candidates(documents, now, before)
     failures: list[Problem] = []
     unclear = _unclear(documents)
     prepared = Prepared(profiles={**previous.profiles, **documents.profiles}, pools=documents.pools)
@@ -106,14 +108,17 @@ def _keep(name: str, why: Problem | None, before: Mapping[str, BundlePlant], pre
         prepared.plants.append(before[name])
 
 
-def _candidates(documents: Documents, now: datetime, running: Collection[str] = ()) -> list[Candidate]:
+def _candidates(
+    documents: Documents, now: datetime, before: Mapping[str, BundlePlant] = MappingProxyType({})
+) -> list[Candidate]:
     around = Surroundings(
         profiles=documents.profiles,
         pools=documents.pools,
         secrets=documents.secrets,
         broken=documents.broken,
     )
-    found = candidates(documents.plants, around, now=now, running=running)
+    holds = {name: endpoints(item.plant) for name, item in before.items()}
+    found = candidates(documents.plants, around, now=now, running=before, holds=holds)
     return [
         replace(each, problems=tuple(documents.locate(problem) for problem in each.problems))
         for each in found

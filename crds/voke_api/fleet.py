@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources.plant import Plant
 
+Endpoint = tuple[str, int]
+"""Host, in lower case, and port of a PLC."""
 
-def check_fleet(plants: Sequence[Plant]) -> list[Problem]:
-    """Names, plant ids and PLC endpoints that are used more than once."""
-    return [*_names(plants), *_plant_ids(plants), *_endpoints(plants)]
+
+def check_fleet(
+    plants: Sequence[Plant], holds: Mapping[str, Collection[Endpoint]] = MappingProxyType({})
+) -> list[Problem]:
+    """Names, plant ids and PLC endpoints that are used more than once; as :func:`endpoint_problems`."""
+    return [*_names(plants), *_plant_ids(plants), *endpoint_problems(plants, holds)]
 
 
 def _names(plants: Iterable[Plant]) -> Iterable[Problem]:
@@ -44,29 +50,75 @@ def duplicate_plant_id(plant: Plant, owner: Plant) -> Problem:
     return _problem(plant, ("spec", "plantId"), message, plant.spec.plant_id)
 
 
-def _endpoints(plants: Iterable[Plant]) -> Iterable[Problem]:
-    users: dict[tuple[str, int], tuple[Plant, str]] = {}
+def endpoints(plant: Plant) -> frozenset[Endpoint]:
+    """The PLCs that a plant connects to; a suspended one connects to none."""
+    found = (connection.modbus_tcp for connection in plant.spec.connections if not plant.spec.suspend)
+    return frozenset(endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None)
+
+
+def endpoint(host: str, port: int) -> Endpoint:
+    """A PLC as it is compared: the name is not resolved."""
+    return host.lower(), port
+
+
+def endpoint_taken(place: Endpoint, owner: str) -> str:
+    """That the Plant ``owner`` connects to a PLC, so that no other Plant of its gateway may."""
+    host, port = place
+    return (
+        f"Plant {owner} connects to {host}:{port} already, and a PLC is read and written by one Plant: put the devices of "
+        "both into one Plant, or reach those of this one by another address or port"
+    )
+
+
+def endpoint_problems(
+    plants: Sequence[Plant], holds: Mapping[str, Collection[Endpoint]] = MappingProxyType({})
+) -> Iterator[Problem]:
+    """PLCs that two connections lead to.
+
+    Between two Plants of one pool the PLC belongs to the one that has it already, else to the one that comes first. Those
+    of different pools may mean different PLCs, in different networks.
+
+    Args:
+        plants: In order of who is in the right.
+        holds: What each has at this moment, by name.
+    """
+    owners = {
+        (*_pool(plant), place): plant
+        for plant in plants
+        for place in endpoints(plant) & frozenset(holds.get(plant.metadata.name, ()))
+    }
+    anywhere: dict[Endpoint, Plant] = {}
     for plant in plants:
+        own: dict[Endpoint, str] = {}
         for index, connection in enumerate(plant.spec.connections):
             tcp = connection.modbus_tcp
             if tcp is None:
                 continue
-            other, name = users.setdefault((tcp.host.lower(), tcp.port), (plant, connection.name))
-            if (other, name) == (plant, connection.name):
-                continue
-            endpoint = f"{tcp.host}:{tcp.port}"
             path = ("spec", "connections", index, "modbusTcp", "host")
-            if other is plant:
-                message = (
-                    f"connection {name} goes to {endpoint} already; let its devices share one connection"
-                )
+            place = endpoint(tcp.host, tcp.port)
+            if place in own:
+                message = f"connection {own[place]} goes to {tcp.host}:{tcp.port} already; let its devices share one connection"
                 yield _problem(plant, path, message, tcp.host)
-            else:
+                continue
+            own[place] = connection.name
+            if plant.spec.suspend:
+                continue
+            owner = owners.setdefault((*_pool(plant), place), plant)
+            other = anywhere.setdefault(place, plant)
+            if owner is not plant:
+                yield _problem(plant, path, endpoint_taken(place, owner.metadata.name), tcp.host)
+            elif _pool(other) != _pool(plant):
                 message = (
-                    f"Plant {other.metadata.name} connects to {endpoint} too, as {name}; many PLCs take few "
-                    "connections, and two plants that write to one PLC undo each other: a gateway runs one of the two"
+                    f"Plant {other.metadata.name} connects to {tcp.host}:{tcp.port} too, from another pool: if that is the "
+                    "same PLC, put the devices of both into one Plant; two plants that write to one PLC undo each other, and "
+                    "a gateway that has both, such as voke run, runs one of the two"
                 )
                 yield _problem(plant, path, message, tcp.host, Severity.WARNING)
+
+
+def _pool(plant: Plant) -> tuple[str, str]:
+    """Plants of one pool are in one network."""
+    return plant.metadata.namespace, plant.spec.pool
 
 
 def _problem(

@@ -198,9 +198,33 @@ def test_one_plant_id_is_for_one_plant() -> None:
     assert said(check_fleet(plants)) == [("b", "spec.plantId", "error")]
 
 
-def test_two_plants_at_one_plc_are_warned_about() -> None:
+def test_a_plc_is_for_one_plant_of_a_pool() -> None:
     plants = [named("a", "plc.example"), named("b", "PLC.example")]
-    assert said(check_fleet(plants)) == [("b", "spec.connections[0].modbusTcp.host", "warning")]
+    (problem,) = found = check_fleet(plants)
+    assert said(found) == [("b", "spec.connections[0].modbusTcp.host", "error")]
+    assert problem.message == (
+        "Plant a connects to plc.example:502 already, and a PLC is read and written by one Plant: put the devices of both "
+        "into one Plant, or reach those of this one by another address or port"
+    )
+
+
+def test_a_plc_belongs_to_the_plant_that_has_it_already() -> None:
+    plants = [named("a", "plc.example"), named("b", "plc.example")]
+    found = check_fleet(plants, {"b": {("plc.example", 502)}, "a": {("other.example", 502)}})
+    assert said(found) == [("a", "spec.connections[0].modbusTcp.host", "error")]
+
+
+def test_a_suspended_plant_has_no_plc() -> None:
+    first, second = named("a", "plc.example"), named("b", "plc.example")
+    asleep = first.model_copy(update={"spec": first.spec.model_copy(update={"suspend": True})})
+    assert check_fleet([asleep, second]) == []
+
+
+def test_one_address_in_two_pools_may_be_two_plcs_and_is_warned_about() -> None:
+    """As where every site has gateways, and a network, of its own."""
+    first, second = named("a", "192.168.1.10"), named("b", "192.168.1.10")
+    elsewhere = second.model_copy(update={"spec": second.spec.model_copy(update={"pool": "north"})})
+    assert said(check_fleet([first, elsewhere])) == [("b", "spec.connections[0].modbusTcp.host", "warning")]
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,20 @@ def test_a_good_plant_ends_with_status_0_and_says_what_it_will_do(write: Write) 
     assert "1 plant ready to run; 0 errors, 0 warnings" in output
 
 
+@pytest.mark.parametrize("same", ["plantId", "connections"])
+def test_a_plant_that_another_one_keeps_from_running_is_not_ready_to_run(write: Write, same: str) -> None:
+    documents = []
+    for number, name in enumerate("abc"):
+        host = [{"name": "plc1", "modbusTcp": {"host": f"10.0.0.{number}"}}]
+        document = battery_document(plantId=f"00000000-0000-4000-8000-00000000000{number}", connections=host)
+        documents.append({**document, "metadata": {"name": name}})
+    documents[2]["spec"][same] = documents[0]["spec"][same]
+    status, output = run(write(*documents))
+    assert status == 1
+    assert "2 plants ready to run; 1 error, 0 warnings" in output
+    assert "Plant c: " not in output
+
+
 def test_errors_end_with_status_1_and_name_file_line_path_value_and_remedy(write: Write) -> None:
     path = write(
         "apiVersion: voke.lovinka.com/v1alpha1\nkind: Plant\nmetadata: {name: a}\nspec:\n  pool: 7\n"
@@ -101,7 +115,7 @@ def test_a_directory_is_read_whole_and_each_file_once(write: Write, tmp_path: Pa
 
 
 def test_a_list_holds_several_resources(write: Write) -> None:
-    second = battery_document(plantId="4f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f", pool=7)
+    second = battery_document(plantId="4f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f", pool=7, suspend=True)
     second["metadata"]["name"] = "other"
     path = write({"apiVersion": "v1", "kind": "List", "items": [battery_document(), second]})
     assert [place for place, _ in errors(path)] == ["spec.pool"]

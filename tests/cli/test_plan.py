@@ -70,6 +70,18 @@ def test_plants_are_spread_over_gateways(tmp_path: Path) -> None:
     assert all(gateway["bundleBytes"] > 1000 for gateway in answer["gateways"])
 
 
+def test_of_two_plants_with_one_plc_the_first_is_placed_and_the_other_is_told_of_it(tmp_path: Path) -> None:
+    first, second = document("a", 1), document("b", 2)
+    second["spec"]["connections"] = first["spec"]["connections"]
+    answer = planned(tmp_path, first, second)
+    assert [each["gateway"] for each in answer["plants"]] == ["voke-gw-default-0", None]
+    (problem,) = (each for each in answer["problems"] if each["severity"] == "error")
+    assert (problem["name"], problem["path"]) == ("b", "spec.connections[0].modbusTcp.host")
+    assert problem["message"].startswith("Plant a connects to 10.0.0.1:502 already, and a PLC is read and")
+    assert answer["plants"][1]["message"].endswith(problem["message"])
+    assert voke_plan(tmp_path, first, second).exit_code == 1
+
+
 def test_every_write_is_listed_with_its_object_but_never_a_secret(tmp_path: Path) -> None:
     answer = planned(tmp_path, document("a", 1))
     steps = {step["kind"]: step for step in answer["steps"]}

@@ -164,6 +164,16 @@ def test_the_plant_that_runs_keeps_its_plant_id(files: Files) -> None:
     assert "plantId" in files.bundle.notes["0"]
 
 
+def test_the_plant_that_is_connected_to_a_plc_keeps_it(files: Files) -> None:
+    taken = files.plant("a", 0, **FAST)
+    taken["spec"]["connections"] = [{"name": "plc1", "modbusTcp": {"host": "10.0.0.1"}}]
+    files.write("a", taken)
+    files.write("b", files.plant("b", 1, **FAST))
+    bundle = files.again()
+    assert files.intervals() == {"a": 10.0, "b": 1.0, "c": 10.0}, "what b has is b's, although a comes first"
+    assert bundle.notes["a"].startswith("Plant b connects to 10.0.0.1:502 already")
+
+
 def test_a_kind_that_is_misspelt_is_no_deletion(files: Files) -> None:
     files.write("b", {**files.plant("b", 1), "kind": "Plnat"})
     files.again()

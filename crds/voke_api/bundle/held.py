@@ -20,7 +20,9 @@ from voke_api.bundle.form import (
 )
 from voke_api.bundle.model import Leaving
 from voke_api.bundle.write import PackedPlant
+from voke_api.fleet import Endpoint, endpoint
 from voke_api.resolved import PlantCredentials
+from voke_api.resources.plant import MODBUS_PORT
 
 _BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What is raised by a file of another shape."""
@@ -106,9 +108,18 @@ def _packed(name: str, held: HeldPlant, read: Reader) -> PackedPlant:
         content=read.content(plant_file(name)),
         digest=held.digest,
         profiles=frozenset(device["profile"] for device in spec["devices"] if "profile" in device),
+        endpoints=_endpoints(spec),
         authority=None if authority is None else read.authority(authority),
         inputs=held.inputs,
     )
+
+
+def _endpoints(spec: Mapping[str, Any]) -> frozenset[Endpoint]:
+    """As :func:`voke_api.fleet.endpoints` has them."""
+    if spec.get("suspend"):
+        return frozenset()
+    found = (connection.get("modbusTcp") for connection in spec["connections"])
+    return frozenset(endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
 
 
 def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:

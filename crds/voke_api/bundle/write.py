@@ -21,6 +21,7 @@ from voke_api.bundle.form import (
     zipped,
 )
 from voke_api.bundle.model import BundlePlant, BundleTooLargeError, Leaving
+from voke_api.fleet import Endpoint, endpoints
 from voke_api.resources.plant import Plant
 from voke_api.resources.pool import GatewayPool
 from voke_api.resources.profile import DeviceProfile
@@ -38,6 +39,8 @@ class PackedPlant:
     """SHA-256 of ``content``."""
     profiles: frozenset[str]
     """Names of the DeviceProfiles that it uses."""
+    endpoints: frozenset[Endpoint] = frozenset()
+    """PLCs that it connects to."""
     authority: bytes | None = field(default=None, repr=False)
     """PEM of the root that its broker's certificate must lead to."""
     inputs: str = ""
@@ -60,6 +63,7 @@ def pack_plant(item: BundlePlant, *, inputs: str = "") -> PackedPlant:
         content=content,
         digest=digest(content),
         profiles=frozenset(d.profile for d in item.plant.spec.devices if d.profile is not None),
+        endpoints=endpoints(item.plant),
         authority=item.credentials.broker_ca,
         inputs=inputs,
     )

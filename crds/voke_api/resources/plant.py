@@ -82,12 +82,15 @@ class Telemetry(Model):
     """How long a snapshot waits for slow devices (default: min(interval/2, 1s))."""
 
 
+MODBUS_PORT: Final = 502
+
+
 class ModbusTcp(Model):
     """A Modbus TCP server."""
 
     host: Host
     """Host name or address."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    port: Annotated[int, Field(ge=1, le=65535)] = MODBUS_PORT
     """TCP port."""
     timeout: Duration = Field(default=2.0, ge=0.01, le=60.0)
     """How long one request may take, connecting included."""

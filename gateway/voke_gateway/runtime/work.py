@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from voke_api.fleet import Endpoint, endpoint, endpoint_taken
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 
 
@@ -57,7 +58,12 @@ def without_conflicts(
         if conflict is None:
             return chosen, refused
         loser, winner, claim = conflict
-        refused[loser] = f"plant {winner} uses {claim} already, and only one plant may use it"
+        places = _endpoints(chosen[loser].plant)
+        refused[loser] = (
+            endpoint_taken(places[claim], winner)
+            if claim in places
+            else f"plant {winner} uses {claim} already, and only one plant may use it"
+        )
         _fall_back(chosen, loser, before)
 
 
@@ -93,12 +99,16 @@ def _claims(plant: ResolvedPlant) -> set[str]:
     return {f"plant id {plant.plant_id}", *_endpoints(plant)}
 
 
-def _endpoints(plant: ResolvedPlant) -> list[str]:
+def _endpoints(plant: ResolvedPlant) -> dict[str, Endpoint]:
+    """The PLCs of a plant, by claim."""
     found = (connection.modbus_tcp for connection in plant.connections)
-    return [f"PLC {tcp.host.lower()}:{tcp.port}" for tcp in found if tcp is not None]
+    places = [endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None]
+    return {f"PLC {host}:{port}": (host, port) for host, port in places}
 
 
 def _twice(plant: ResolvedPlant) -> str:
     """Why the plant gets in its own way; empty if it does not."""
-    endpoint, count = max(Counter(_endpoints(plant)).items(), key=lambda item: item[1], default=("", 0))
-    return f"two connections lead to {endpoint}; let its devices share one" if count > 1 else ""
+    found = (connection.modbus_tcp for connection in plant.connections)
+    counts = Counter(endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None)
+    (host, port), count = max(counts.items(), key=lambda item: item[1], default=(("", 0), 0))
+    return f"two connections lead to PLC {host}:{port}; let its devices share one" if count > 1 else ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 
-from voke_api.fleet import check_fleet
+from voke_api.fleet import Endpoint, check_fleet
 from voke_api.problems import Problem, Severity
 from voke_api.resolve import resolve
 from voke_api.resolved import ResolvedPlant
@@ -88,7 +89,12 @@ def candidate(plant: Plant, around: Surroundings, *, now: datetime) -> Candidate
 
 
 def candidates(
-    plants: Iterable[Plant], around: Surroundings, *, now: datetime, running: Collection[str] = ()
+    plants: Iterable[Plant],
+    around: Surroundings,
+    *,
+    now: datetime,
+    running: Collection[str] = (),
+    holds: Mapping[str, Collection[Endpoint]] = MappingProxyType({}),
 ) -> list[Candidate]:
     """Judge Plants by themselves and side by side: the one that is in the right comes first.
 
@@ -97,9 +103,10 @@ def candidates(
         around: What they may refer to.
         now: For certificates; with a time zone.
         running: Names of those that run.
+        holds: PLCs that these are connected to, by name.
     """
     ordered = sorted(plants, key=lambda plant: precedence(plant, running=plant.metadata.name in running))
-    between = check_fleet(ordered)
+    between = check_fleet(ordered, holds)
     found = []
     for plant in ordered:
         beside = [each for each in between if each.name == plant.metadata.name]

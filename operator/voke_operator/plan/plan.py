@@ -94,6 +94,7 @@ def plan(
         replace(around, pools=pools),
         now=now,
         running={name for name, plant_id in ids.items() if (name, plant_id) in running},
+        holds={name: one.endpoints for name, one in kept.items()},
     )
     made = {each.plant.metadata.name: _made(each, credentials) for each in found}
     packed = {name: one for name, one in made.items() if isinstance(one, PackedPlant)}

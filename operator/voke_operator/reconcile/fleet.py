@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from voke_api.bundle import Leaving, PackedPlant
+from voke_api.fleet import Endpoint
 from voke_api.problems import Problem
 from voke_operator.plan.packing import Load, Weight, load_of
 from voke_operator.status.facts import Cause, CredentialFacts, PlacementFacts
@@ -35,6 +36,8 @@ class References:
     profiles: AbstractSet[str] = frozenset()
     secrets: AbstractSet[str] = frozenset()
     """That the Plant, or its pool for it, refers to."""
+    endpoints: AbstractSet[Endpoint] = frozenset()
+    """PLCs that it connects to."""
 
 
 @dataclass(slots=True)
@@ -227,6 +230,10 @@ class Fleet:
         """Plants of that id, in whatever namespace."""
         return frozenset(self._users.get(("plantId", "", plant_id), ()))
 
+    def with_endpoint(self, pool: Name, place: Endpoint) -> frozenset[Name]:
+        """Plants of that pool that connect to that PLC."""
+        return frozenset(self._users.get(_endpoint_of(pool, place), ()))
+
     def in_pool(self, pool: Name) -> frozenset[Name]:
         """Plants that name that pool."""
         return frozenset(self._users.get(("pool", *pool), ()))
@@ -263,3 +270,10 @@ class Fleet:
             yield "profile", name.namespace, profile
         for secret in references.secrets:
             yield "secret", name.namespace, secret
+        for place in references.endpoints:
+            yield _endpoint_of(Name(name.namespace, references.pool), place)
+
+
+def _endpoint_of(pool: Name, place: Endpoint) -> tuple[str, str, str]:
+    host, port = place
+    return "endpoint", f"{pool.namespace}/{pool.name}", f"{host}:{port}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from voke_api.fleet import endpoint_problems, endpoints
+from voke_api.problems import Problem
+from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PODS, STATEFUL_SETS
-from voke_operator.plan.candidates import in_the_right
+from voke_operator.plan.candidates import in_the_right, precedence
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim, Decision, Reason, lets_go, search, stay
 from voke_operator.reconcile.documents import Documents
@@ -55,6 +58,27 @@ class Placing:
             f"plantId {plant_id} belongs to Plant {holder.name} in namespace {holder.namespace}, {why}. Delete one of "
             "the two; or, if this one is another site, delete it and apply it with its own plantId.",
         )
+
+    def conflicts(self, name: Name, plant: Plant) -> tuple[Problem, ...]:
+        """Which of its PLCs belong to other Plants of its pool, or to two of its own connections."""
+        pool = Name(name.namespace, plant.spec.pool)
+        others = {each for place in endpoints(plant) for each in self._fleet.with_endpoint(pool, place)} - {
+            name
+        }
+        beside = {each: self._documents.plant(each) for each in others}
+        plants = {name: plant, **{each: found for each, found in beside.items() if found is not None}}
+        ordered = sorted(
+            plants.items(),
+            key=lambda item: precedence(item[1], running=self._runs(item[0], item[1].spec.plant_id)),
+        )
+        holds = {
+            each.name: packed.endpoints
+            for each in plants
+            if (packed := self._fleet.plant(each).packed) is not None
+            and self._fleet.plant(each).shard is not None
+        }
+        found = endpoint_problems([each for _, each in ordered], holds)
+        return tuple(problem for problem in found if problem.name == name.name)
 
     def place(self, name: Name, claim: Claim, limits: Limits | None, duplicate: Cause | None) -> set[Shard]:
         """Give the plant its place; returns the shards whose bundles have to change for that.

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from voke_api.bundle import BundlePlant, hold_the_same, pack_plant
+from voke_api.fleet import endpoints
 from voke_api.problems import Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import Plant
@@ -114,10 +115,13 @@ class PlantReconciler:
             record.doubtful = False
         one, secrets, versions = await self._judge(name, plant)
         duplicate = self._placing.duplicate_of(name, plant.spec.plant_id)
-        own = tuple(
-            each
-            for each in one.problems
-            if each not in one.given.problems or each.severity is not Severity.ERROR
+        own = (
+            *self._placing.conflicts(name, plant),
+            *(
+                each
+                for each in one.problems
+                if each not in one.given.problems or each.severity is not Severity.ERROR
+            ),
         )
         errors = [each for each in own if each.severity is Severity.ERROR]
         record.problems = own
@@ -163,13 +167,16 @@ class PlantReconciler:
         versions = {f"{POOLS.kind} {plant.spec.pool}": self._documents.version(POOLS, pool_name)}
         broken = pool is None and self._objects.get(POOLS, *pool_name) is not None
         wanted = secrets_of(plant, pool)
-        before = self._fleet.plant(name).references.plant_id
-        self._fleet.refer(
-            name,
-            References(pool=plant.spec.pool, plant_id=plant.spec.plant_id, profiles=profiles, secrets=wanted),
+        before = self._fleet.plant(name).references
+        references = References(
+            pool=plant.spec.pool,
+            plant_id=plant.spec.plant_id,
+            profiles=profiles,
+            secrets=wanted,
+            endpoints=endpoints(plant),
         )
-        if before and before != plant.spec.plant_id:
-            self._others(name, before)
+        self._fleet.refer(name, references)
+        self._others(name, before, references)
         secrets = await self._secrets.read(name.namespace, wanted)
         for each in profiles:
             version = self._documents.version(PROFILES, Name(name.namespace, each))
@@ -212,17 +219,25 @@ class PlantReconciler:
         record = self._fleet.plants.get(name)
         if record is None:
             return
-        plant_id = record.references.plant_id or (record.packed.plant_id if record.packed else "")
+        references = record.references
+        if not references.plant_id and record.packed is not None:
+            references = replace(references, plant_id=record.packed.plant_id)
         before = self._fleet.forget(name)
         self._statuses.forget(name)
         if before is not None:
             log.info("plant gone", plant=name.name, namespace=name.namespace)
             self._dirty(before)
-        self._others(name, plant_id)
+        self._others(name, references, References())
 
-    def _others(self, name: Name, plant_id: str) -> None:
-        """Plants that wait for that plant id may be next."""
-        for other in self._fleet.with_plant_id(plant_id) - {name}:
+    def _others(self, name: Name, before: References, now: References) -> None:
+        """Plants that wait for the plant id or a PLC that this one had may be next."""
+        waiting: set[Name] = set()
+        if before.plant_id and before.plant_id != now.plant_id:
+            waiting |= self._fleet.with_plant_id(before.plant_id)
+        kept = now.endpoints if now.pool == before.pool else frozenset()
+        for place in before.endpoints - kept:
+            waiting |= self._fleet.with_endpoint(Name(name.namespace, before.pool), place)
+        for other in waiting - {name}:
             self._add(Key(Kind.PLANT, *other), fresh=True)
 
     def _dirty(self, shard: Shard) -> None:

@@ -73,7 +73,7 @@ class Triggers:
         reads = None if view.gateway is None else view.gateway.bundle_formats
         if record.reads != reads:
             record.reads = reads
-            self._work.add(Key.of_shard(shard))
+            self._add(Key.of_shard(shard))
         before, record.applied = record.applied, (view.gateway and view.gateway.bundle_generation) or 0
         if silence or record.applied < before:
             return set(record.plants)

@@ -15,7 +15,7 @@ def plant(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
     whole = {
         "plantId": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{namespace}")),
         "auth": {"method": "MTLS"},
-        "connections": [{"name": "plc1", "modbusTcp": {"host": "10.20.3.11"}}],
+        "connections": [{"name": "plc1", "modbusTcp": {"host": f"{name}.example"}}],
         "devices": [{"externalId": "INV1", "type": "INVERTER", "connection": "plc1", "profile": "acme"}],
     }
     return custom(PLANTS, namespace, name, **whole | spec)

@@ -367,7 +367,9 @@ async def plcs_fall_silent_and_come_back(scene: Scene) -> None:
         message = await scene.said("silent", "SomeDevicesNotRead")
         assert message.startswith(f"PLC south (127.0.0.1:{second.port}) does not answer: ")
         assert "1 of 3 devices are read" in message
-        assert message.endswith("Check its power, its address and the firewall in between.")
+        assert message.endswith(
+            "Check its power, its address and the firewall in between. After that: Registered (NotConfirmed)"
+        )
         partly = await scene.here.plant("silent")
         assert (ready(partly)["status"], partly["status"]["devices"]) == ("True", "1/3")
 
@@ -402,6 +404,22 @@ async def two_plants_have_one_plant_id(scene: Scene) -> None:
     (began,) = [at for at, event, _ in starts_and_stops(scene, "loser") if event == "plant started"]
     assert ended < began, "the old gateway has let go before"
     never_twice(scene, plant_id)
+
+
+async def two_plants_name_one_plc(scene: Scene) -> None:
+    plc = await scene.plcs.enter_async_context(ModbusServer({1: meter(1)}))
+    has, wants = [await scene.plant(name, servers={"plc1": plc}) for name in ("has-plc", "wants-plc")]
+    await scene.apply(has)
+    await scene.registered("has-plc")
+    await scene.apply(wants)
+    message = await scene.said("wants-plc", "Invalid")
+    assert message == (
+        f"spec.connections[0].modbusTcp.host: Plant has-plc connects to {plc.host}:{plc.port} already, and a PLC is read "
+        "and written by one Plant: put the devices of both into one Plant, or reach those of this one by another address "
+        "or port. The plant does not run until this is mended."
+    )
+    await scene.delete("plant", "has-plc")
+    await scene.registered("wants-plc")
 
 
 async def it_moves_to_another_pool(scene: Scene) -> None:
@@ -625,6 +643,7 @@ STORIES: tuple[Story, ...] = (
     voke_is_out_of_reach_for_all,
     plcs_fall_silent_and_come_back,
     two_plants_have_one_plant_id,
+    two_plants_name_one_plc,
     it_moves_to_another_pool,
     its_old_gateway_hangs,
     it_is_suspended,

@@ -307,7 +307,10 @@ def test_the_endpoint_of_another_plant_is_refused_and_the_one_that_has_it_keeps_
         assert states["b"] == ("Running", "")
         assert states["0"] == (
             "Invalid",
-            "plant b uses PLC 10.0.1.1:502 already, and only one plant may use it",
+            (
+                "Plant b connects to 10.0.1.1:502 already, and a PLC is read and written by one Plant: put the devices "
+                "of both into one Plant, or reach those of this one by another address or port"
+            ),
         )
         assert states["a"][0] == "Invalid"
         assert_undisturbed(follower, "10.0.0.2:502")

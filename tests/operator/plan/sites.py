@@ -17,8 +17,9 @@ def plant_id(name: str) -> str:
 
 
 def site(name: str, *, created: str = "", **spec: Any) -> Plant:
-    """A Plant with one battery, called ``name``, with an id of its own."""
-    document = battery_document(**{"plantId": plant_id(name), **spec})
+    """A Plant with one battery, called ``name``, with an id and a PLC of its own."""
+    connections = [{"name": "plc1", "modbusTcp": {"host": f"{name}.example"}}]
+    document = battery_document(**{"plantId": plant_id(name), "connections": connections, **spec})
     metadata = {"name": name, "namespace": "site", **({"creationTimestamp": created} if created else {})}
     return Plant.model_validate({**document, "metadata": metadata})
 
