@@ -131,7 +131,6 @@ def test_what_the_documentation_and_the_command_itself_tell_to_try_works(shell: 
     to_try = [line for line in printed if line not in shell.exports]
     assert len(to_try) > 5, printed
     traces = Traces.of(shell)
-    shell.until_ready()
     for command in to_try:
         if not command.startswith(ENDLESS):
             shell.run(command, status=int(command == FINDS_FAULT))
@@ -149,6 +148,8 @@ def test_what_the_documentation_and_the_command_itself_tell_to_try_works(shell: 
     commands = [each for cell in documented for each in re.findall(r"`(.+?)`", cell)]
     keys = _key_ids(shell)
     for command in commands:
+        if command in to_try:
+            continue
         if command == "apply":
             shell.run("kubectl apply -f examples/cluster/ostrava-storage.yaml")
             shell.until_ready()
@@ -157,7 +158,7 @@ def test_what_the_documentation_and_the_command_itself_tell_to_try_works(shell: 
             before = _gateway(shell)
             shell.run(command)
         elif not command.startswith(ENDLESS):
-            shell.run(command, status=int(command == FINDS_FAULT))
+            shell.run(command)
     shell.run(f"kubectl rollout status deployment -n {OWN} --timeout=60s")
     shell.until_ready()
     assert _gateway(shell) == before, "neither without the operator nor by the new one"
