@@ -319,6 +319,7 @@ class ShardReconciler:
             self._add(Key(Kind.PLANT, *member), fresh=True)
         with suppress(BundleUnreadableError):
             record.generation = max(record.generation, contents(record.files).generation)
+            record.unknown = ""
 
     def _bundle(self, shard: Shard, record: ShardRecord) -> ShardBundle:
         if record.unknown:

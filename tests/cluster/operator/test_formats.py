@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import uuid
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 from tests.cluster.another_version import program
 from tests.cluster.installation import Installation, Json, plant_document, ready, voke_documents
 from tests.cluster.kubelet import Kubelet
+from tests.support.bundles import edited
 from tests.support.thread import meter
 from voke_api.bundle import MANIFEST
 from voke_operator import names
@@ -230,3 +232,12 @@ async def test_an_image_that_knows_no_format_of_the_operators_is_named_and_repla
         await site.image(NEXT)
         await site.are_ready()
         assert await site.files() == before
+
+        manifest = b64encode(edited(before[MANIFEST], formatVersion=2)).decode()
+        await asyncio.to_thread(
+            installation.plane.kubectl,
+            *("patch", "secret", BUNDLE, "-n", installation.namespace, "--type=merge"),
+            f'--patch={{"data":{{"{MANIFEST}":"{manifest}"}}}}',
+        )
+        await site.until_written_in(1)
+        assert site.changed == []

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any, Final
 
 import yaml
 
+from tests.cluster.another_version import program
 from tests.cluster.installation import Installation, Json, plant_document, ready
-from voke_api.bundle import contents
+from voke_api.bundle import FORMATS, contents
 from voke_operator import names
 from voke_operator.kube.errors import NotFoundError
 
 READER: Final = "reader"
+PROGRAM: Final = ("-m", "voke_cli")
 _SHORTEST: Final = 12
 """Characters of a line of a key; what is shorter would be found anywhere."""
 POOL: Final[Json] = {
@@ -38,13 +40,15 @@ class Planner:
     here: Installation
     kubeconfig: Path
 
-    async def plan(self, *documents: Json, arguments: tuple[str, ...] = ()) -> tuple[int, str]:
+    async def plan(
+        self, *documents: Json, arguments: tuple[str, ...] = (), program: Sequence[str] = PROGRAM
+    ) -> tuple[int, str]:
         """Exit status and all that is said."""
         file = self.here.directory / "files.yaml"
         file.write_text(yaml.safe_dump_all(documents))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "voke_cli", "plan", *([str(file)] if documents else [])),
+            *(*program, "plan", *([str(file)] if documents else [])),
             *("--live", "--kubeconfig", str(self.kubeconfig), "-n", self.here.namespace, *arguments),
             env={**os.environ, "COLUMNS": "300"},
             stdout=asyncio.subprocess.PIPE,
@@ -138,6 +142,8 @@ async def test_it_says_what_would_change_and_writes_nothing(installation: Instal
         here.plane.writes()
         assert await person.plan() == (0, "nothing to do: the cluster is as it is to be\n")
         assert await person.steps(*documents) == [], "what is applied already changes nothing"
+        laptop = program("voke_cli", *FORMATS)
+        assert await person.plan(program=laptop) == (0, "nothing to do: the cluster is as it is to be\n")
 
         changed = plant("brno", telemetry={"interval": "7s"})
         bundle = "Secret voke-bundle-default-0"

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from tests.operator.plan.sites import keys, plant_id, site
+from tests.support.bundles import Gzip
 from voke_api.bundle import MAX_BYTES, BundlePlant, PackedPlant, pack_plant, packed_in
 from voke_api.resources import DeviceProfile
 from voke_operator.plan.bundles import shard_bundle
@@ -110,3 +111,6 @@ def test_a_change_of_one_plant_costs_its_shard_little() -> None:
     assert held == plants
     with at_most(0.05, "the same bundle again"):
         assert not shard_bundle(held.values(), profiles, after.files).changed
+    other = Gzip(1, 0, "").bundle(after.files)
+    with at_most(0.2, "the same bundle, all files of which another zlib has compressed"):
+        assert not shard_bundle(held.values(), profiles, other).changed
