@@ -113,7 +113,6 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
     from voke_operator import names
     from voke_operator.credentials.ids import format_ids
     from voke_operator.credentials.keys import find
-    from voke_operator.credentials.material import ISSUER
     from voke_operator.credentials.registration import KEY_IDS, describe
     from voke_operator.credentials.secret import from_document
 
@@ -133,8 +132,6 @@ def registration_of(kubectl: Kubectl, name: str) -> Registration:
                     "do not register what it holds. The operator restores it; try again in a moment"
                 )
             files |= key.files
-            if kind == "mtls" and ISSUER in held:
-                files.setdefault(ISSUER, held[ISSUER])
     method = str(view.document["spec"]["auth"]["method"])
     found = describe(view.name, view.plant_id, method, files, issuer=None, now=datetime.now(UTC))
     facts = {**found.facts, "namespace": view.namespace}

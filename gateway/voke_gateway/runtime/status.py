@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Literal
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_api.status import (
@@ -122,7 +123,7 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
         found.append(
             CredentialStatus(
                 name="mtls",
-                key_id=f"{leaf.serial_number:x}",
+                key_id=leaf.fingerprint(SHA256()).hex()[:32],
                 not_after=leaf.not_valid_after_utc.timestamp(),
             )
         )

@@ -12,10 +12,13 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _HMAC_DOMAIN: Final = b"voke-fleet hmac key id\x00"
 _DIGITS: Final = 16
+_CERTIFICATE_DIGITS: Final = 32
+"""Nobody is to find another certificate with the same id; a key's id only has to tell it from others."""
 
 
 def hmac_id(generated: bytes) -> str:
@@ -24,8 +27,8 @@ def hmac_id(generated: bytes) -> str:
 
 
 def certificate_id(certificate: x509.Certificate) -> str:
-    """The serial number, as Voke shows it."""
-    return f"{certificate.serial_number:x}"
+    """From the whole certificate: whoever makes another one can give it any serial number and name."""
+    return certificate.fingerprint(SHA256()).hex()[:_CERTIFICATE_DIGITS]
 
 
 def jwt_id(public: RSAPublicKey) -> str:
@@ -36,7 +39,7 @@ def jwt_id(public: RSAPublicKey) -> str:
 
 def issuer_id(certificate: x509.Certificate) -> str:
     """Of a CA: from its whole certificate, for a renewed CA has to be told to a broker, too."""
-    return sha256(certificate.public_bytes(Encoding.DER)).hexdigest()[:_DIGITS]
+    return certificate.fingerprint(SHA256()).hex()[:_DIGITS]
 
 
 def rfc3339(instant: datetime) -> str:

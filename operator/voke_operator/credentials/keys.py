@@ -86,7 +86,7 @@ def _mtls(files: Material, plant_id: str, roots: Iterable[bytes]) -> Key | None:
         return None
     if key.public_key() != leaf.public_key():
         return None
-    issuer = next((root for root in roots if _issued(leaf, root)), None)
+    issuer = next((root for root in roots if issued_by(leaf, root)), None)
     return Key(
         id=certificate_id(leaf),
         files=files if issuer is None else {**files, ISSUER: issuer},
@@ -94,7 +94,8 @@ def _mtls(files: Material, plant_id: str, roots: Iterable[bytes]) -> Key | None:
     )
 
 
-def _issued(leaf: x509.Certificate, root: bytes) -> bool:
+def issued_by(leaf: x509.Certificate, root: bytes) -> bool:
+    """Whether a CA, as PEM, has signed a certificate itself."""
     try:
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(root))
     except (*MALFORMED, TypeError, InvalidSignature):

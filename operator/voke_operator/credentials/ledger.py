@@ -10,6 +10,7 @@ its retired keys (then the Secret is ahead), or it has to be restored (docs/deci
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,11 +38,13 @@ from voke_operator.credentials.decisions import (
 from voke_operator.credentials.given import to_generate
 from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
 from voke_operator.credentials.issuer import Issuer, still_usable
-from voke_operator.credentials.keys import PRIMARY, Key, find
+from voke_operator.credentials.keys import PRIMARY, Key, find, issued_by
 from voke_operator.credentials.material import USUAL, Life, Material
 from voke_operator.credentials.renewal import next_check, renew_at, worth_renewing
 from voke_operator.credentials.secret import Secret
 
+_AN_ID: Final = re.compile(r"[0-9a-f]{1,64}")
+"""What else may stand in an annotation of a Secret is somebody's, and is not to be repeated to people."""
 _MOST_RETIRED: Final = 16
 """Ids that are remembered: a status is not further behind than that."""
 
@@ -194,7 +197,8 @@ class _Case:
         self._life = issuer.life if isinstance(issuer, Issuer) else USUAL
         self._now = now
         annotations = {} if secret is None else secret.annotations
-        self._ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
+        ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
+        self._ids = {name: key_id for name, key_id in ids.items() if _AN_ID.fullmatch(key_id)}
         self.retired = parse_words(annotations.get(names.RETIRED_ANNOTATION))
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
         self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
@@ -205,6 +209,8 @@ class _Case:
         recorded = self.recorded[name].key_id if name in self.recorded else None
         ahead = kept is not None and kept != recorded and recorded in self.retired
         wanted = kept if ahead or recorded is None else recorded
+        if name == "mtls" and wanted != recorded and not self._roots:
+            return self._no_issuer()
         if wanted is None:
             return self._unrecorded(name)
         if wanted in self._replace and not ahead:
@@ -214,6 +220,8 @@ class _Case:
         key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
         if key is None:
             return _Lost(key_id=wanted)
+        if wanted != recorded and not self._may_be_taken(key):
+            return self._foreign(key)
         return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
 
     def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
@@ -254,7 +262,7 @@ class _Case:
         """Nobody says which key it should be: what the Secret holds, or a new one."""
         key = next(find(name, (self._own, *self._roots), self._plant.spec.plant_id), None)
         if key is not None:
-            return _Held(key=key)
+            return _Held(key=key) if self._may_be_taken(key) else self._foreign(key)
         there = [file for file in PRIMARY[name] if file in self._own]
         if not there:
             return self._new(name)
@@ -263,6 +271,27 @@ class _Case:
             credential=name,
             message=f"{' and '.join(there)} in the Secret {self._secret_name} cannot be used for {name}, and it is "
             "not recorded which key was there: restore it, or remove it from the Secret to have a new one made",
+        )
+
+    def _may_be_taken(self, key: Key) -> bool:
+        """Whether a key that only the Secret names may be used: of a certificate, if our issuer made it.
+
+        Whoever may write Secrets could put in one of a CA of his own, and its ``ca.crt`` would be registered at Voke.
+        """
+        return key.certificate is None or any(
+            issued_by(key.certificate, root[material.ISSUER]) for root in self._roots
+        )
+
+    def _foreign(self, key: Key) -> _New | Finding:
+        metadata = self._plant.metadata
+        if key.id in self._replace:
+            return self._new("mtls", retires=(key.id,))
+        return Finding(
+            reason=Reason.KEY_LOST,
+            credential="mtls",
+            message=f"the certificate in the Secret {self._secret_name} is not the one in force, and not of the CA that "
+            "the operator uses: give the operator the CA that issued it; or have a new one made: kubectl annotate plant "
+            f"{metadata.name} -n {metadata.namespace} --overwrite {names.REPLACE_ANNOTATION}={key.id}",
         )
 
     def _new(self, name: Name, *, retires: tuple[str, ...] = ()) -> _New | Finding:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from voke_api.resources.observed import ConditionStatus, CredentialInUse
 from voke_operator import names
-from voke_operator.credentials.ids import certificate_id, format_ids, parse_ids, rfc3339
+from voke_operator.credentials.ids import format_ids, parse_ids, rfc3339
 from voke_operator.credentials.material import (
     HMAC_KEY,
     ISSUER,
@@ -94,7 +94,7 @@ def describe(
         files[HMAC_KEY] = material[HMAC_KEY]
     if TLS_CERTIFICATE in material:
         leaf = x509.load_pem_x509_certificate(material[TLS_CERTIFICATE])
-        facts["certificateSerial"] = certificate_id(leaf)
+        facts["certificateSerial"] = f"{leaf.serial_number:x}"
         facts["certificateSha256"] = leaf.fingerprint(SHA256()).hex()
         facts["certificateNotAfter"] = rfc3339(leaf.not_valid_after_utc)
         if TLS_KEY in material:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +19,15 @@ from voke_operator.credentials.issuer import Issuer, MintFleetCa, decide_fleet_c
 from voke_operator.credentials.secret import from_document, to_document
 from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
-from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import SECRETS
+from voke_operator.kube.objects import Metadata, Objects
+from voke_operator.kube.resources import PLANTS, SECRETS
 
 GOOD_FOR: Final = 60.0
 """Seconds for which a usable CA is taken as read; less where certificates do not last for hours."""
 BAD_FOR: Final = 5.0
 """Seconds after which an unusable one is looked at again."""
 _STEPS: Final = 8
+_AN_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 log = structlog.get_logger(__name__)
 
@@ -87,8 +89,9 @@ class IssuerKeeper:
                 secret = from_document(await self._client.get(SECRETS, self._namespace, names.FLEET_CA))
             except NotFoundError:
                 secret = None
+            issued_by = frozenset[str]() if secret is not None else self._issuers()
             decision = decide_fleet_ca(
-                secret, namespace=self._namespace, issued_by=self._issuers(), now=self._now(), fresh=fresh
+                secret, namespace=self._namespace, issued_by=issued_by, now=self._now(), fresh=fresh
             )
             match decision:
                 case Issuer():
@@ -112,11 +115,19 @@ class IssuerKeeper:
         return Finding(reason=Reason.ISSUER_UNUSABLE, message=message)
 
     def _issuers(self) -> frozenset[str]:
-        """Ids of the CAs that issued the certificates that plants have."""
-        return frozenset(
-            issuer
-            for each in self._objects.all(SECRETS)
-            if each.labels.get(names.MANAGED_BY) == names.FIELD_MANAGER
-            and (issuer := each.annotations.get(names.ISSUER_ANNOTATION)) is not None
-            and each.name != names.FLEET_CA
-        )
+        """Ids of the CAs that issued the certificates that plants have.
+
+        Anybody who may write Secrets can give one our label and an annotation. It counts if the Plant's status, which
+        only an operator writes, names a certificate that was generated.
+        """
+        found: set[str] = set()
+        for each in self._objects.all(SECRETS):
+            issuer = each.annotations.get(names.ISSUER_ANNOTATION, "")
+            if issuer not in found and _AN_ID.fullmatch(issuer) and self._has_certificate(each):
+                found.add(issuer)
+        return frozenset(found)
+
+    def _has_certificate(self, secret: Metadata) -> bool:
+        plant = secret.name.removeprefix(names.plant_secret(""))
+        recorded = self._objects.status(PLANTS, secret.namespace, plant).get("credentials", [])
+        return any((each["name"], each["source"]) == ("mtls", "Generated") for each in recorded)

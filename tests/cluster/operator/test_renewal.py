@@ -18,6 +18,7 @@ from tests.cluster.installation import Json, secret_document, voke_documents
 from tests.cluster.scene import Scene, scene
 from tests.support.thread import meter
 from voke_operator.credentials import material
+from voke_operator.credentials.ids import certificate_id
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke
 
@@ -147,7 +148,7 @@ async def test_a_certificate_is_renewed_by_its_ca_and_by_the_next_without_a_miss
         leaf = await here.leaf()
         assert here.shown()[-1] == leaf.serial_number, "the broker has seen the newest"
         in_force = await here.in_force()
-        assert in_force["keyId"] == f"{leaf.serial_number:x}"
+        assert in_force["keyId"] == certificate_id(leaf)
         assert datetime.fromisoformat(in_force["notAfter"]) == leaf.not_valid_after_utc
         await here.nothing_was_missed()
         counted = await one.operator.metrics()

@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.operator.credentials.world import (
     NO_ISSUER,
@@ -37,6 +40,8 @@ from voke_operator.credentials.decisions import (
     needs_fresh_reads,
 )
 from voke_operator.credentials.ids import parse_ids
+from voke_operator.credentials.issuer import Issuer
+from voke_operator.credentials.keys import issued_by
 from voke_operator.credentials.ledger import decide
 from voke_operator.credentials.secret import Secret, from_document, to_document
 
@@ -598,3 +603,126 @@ def test_a_record_is_only_of_what_was_generated() -> None:
     decisions = work(server)
     (record,) = [each for each in decisions if isinstance(each, Record)]
     assert [(each.name, each.source) for each in record.in_use] == [("hmac", "Generated")]
+
+
+def planted(server: Server, serial: int | None = None, **annotations: str) -> dict[str, bytes]:
+    """A tenant puts a certificate of a CA of his own, with that CA, into the plant's Secret."""
+    authority = material.new_fleet_ca(START, "a CA of somebody else's")
+    files = made_with(PLANT_ID, authority, serial)
+    before = secret_of(server)
+    server.put_secret(
+        replace(
+            before,
+            data={**before.data, **files},
+            annotations={**before.annotations, **annotations},
+        )
+    )
+    return files
+
+
+def made_with(plant_id: str, authority: material.Material, serial: int | None) -> dict[str, bytes]:
+    """A client certificate like the operator's, with a serial number of one's choice."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    root = x509.load_pem_x509_certificate(authority[material.ISSUER])
+    signer = material.load_private_key(authority[material.ISSUER_KEY])
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, plant_id)]))
+        .issuer_name(root.subject)
+        .public_key(key.public_key())
+        .serial_number(serial or x509.random_serial_number())
+        .not_valid_before(START - days(1))
+        .not_valid_after(START + days(700))
+        .sign(signer, SHA256())
+    )
+    return {
+        material.TLS_CERTIFICATE: leaf.public_bytes(Encoding.PEM),
+        material.TLS_KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        material.ISSUER: authority[material.ISSUER],
+    }
+
+
+def test_a_certificate_of_another_ca_is_not_the_one_in_force_whatever_its_serial_number() -> None:
+    server = served()
+    before = secret_of(server).data
+    leaf = x509.load_pem_x509_certificate(before[material.TLS_CERTIFICATE])
+    planted(server, leaf.serial_number)
+    assert kept(server).material == before, "restored from the bundle"
+    assert secret_of(server).data == before
+
+
+def test_a_certificate_of_another_ca_is_not_the_next_one_whatever_the_secret_says() -> None:
+    server = served()
+    assert server.plant is not None
+    retired = server.plant.recorded["mtls"]
+    files = planted(server)
+    its_id = ids(files)["mtls"]
+    hmac_id = server.plant.recorded["hmac"]
+    planted_again = {
+        names.KEY_IDS_ANNOTATION: f"hmac={hmac_id},mtls={its_id}",
+        names.RETIRED_ANNOTATION: retired,
+    }
+    server.put_secret(
+        replace(secret_of(server), annotations={**secret_of(server).annotations, **planted_again})
+    )
+    refused = work(server)[-1]
+    assert isinstance(refused, Refuse)
+    (problem,) = refused.problems
+    assert problem.reason is Reason.KEY_LOST
+    assert "not of the CA that the operator uses" in problem.message
+
+    server.put_plant(replace=its_id)
+    assert issued_by_ours(server, kept(server))
+
+
+def issued_by_ours(server: Server, decision: Keep) -> bool:
+    assert isinstance(server.issuer, Issuer)
+    leaf = x509.load_pem_x509_certificate(decision.material[material.TLS_CERTIFICATE])
+    return issued_by(leaf, server.issuer.material[material.ISSUER])
+
+
+def test_a_certificate_of_another_ca_that_was_there_first_is_not_taken_up() -> None:
+    server = Server()
+    server.put_plant()
+    authority = material.new_fleet_ca(START, "a CA of somebody else's")
+    files = made_with(PLANT_ID, authority, None)
+    server.put_secret(
+        Secret(
+            names.plant_secret("battery"),
+            "energy",
+            labels={
+                **names.OWNED,
+                names.PLANT_LABEL: server.plant.plant.metadata.name if server.plant else "",
+            },
+            annotations={names.PLANT_ID_ANNOTATION: PLANT_ID},
+            data={material.HMAC_KEY: b"0" * 64, **files},
+            type=names.PLANT_SECRET_TYPE,
+        )
+    )
+    refused = work(server)[-1]
+    assert isinstance(refused, Refuse)
+    (problem,) = refused.problems
+    assert f"{names.REPLACE_ANNOTATION}={ids(files)['mtls']}" in problem.message
+    server.put_plant(replace=ids(files)["mtls"])
+    assert issued_by_ours(server, kept(server))
+
+
+@pytest.mark.parametrize("said", ["x;kubectl${IFS}delete${IFS}ns;#", "\x1b[2J", "ab\ncd"])
+def test_what_a_secret_says_of_its_keys_is_not_repeated_unless_it_is_an_id(said: str) -> None:
+    server = Server()
+    server.put_plant(method="JWT")
+    kept(server)
+    assert server.plant is not None
+    server.plant = replace(server.plant, status=())
+    server.put_bundle(None)
+    held = secret_of(server)
+    server.put_secret(
+        replace(
+            held,
+            data={},
+            annotations={**held.annotations, names.KEY_IDS_ANNOTATION: f"hmac={said},jwt={said}"},
+        )
+    )
+    for decision in work(server):
+        assert said not in repr(decision)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -306,7 +307,7 @@ class Credentials(RuleBasedStateMachine):
     def _remember(self, made: Material | None) -> None:
         if made is not None:
             leaf = x509.load_pem_x509_certificate(made[material.TLS_CERTIFICATE])
-            self.leaves[f"{leaf.serial_number:x}"] = leaf
+            self.leaves[leaf.fingerprint(SHA256()).hex()[:32]] = leaf
 
     def _may_go(self, name: str, key_id: str) -> bool:
         """Whether a person has asked for it, or a certificate is due."""

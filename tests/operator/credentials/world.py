@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.support.plants import PLANT_ID, battery_document
 from voke_api.resources import Plant
@@ -73,7 +74,7 @@ def ids(files: Mapping[str, bytes]) -> dict[str, str]:
         except ValueError:
             return found
         if key.public_key() == leaf.public_key():
-            found["mtls"] = f"{leaf.serial_number:x}"
+            found["mtls"] = leaf.fingerprint(SHA256()).hex()[:32]
     return found
 
 
