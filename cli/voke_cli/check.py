@@ -110,6 +110,8 @@ def _print(judgement: Judgement) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from voke_api.resources.common import counted
+
     console = Console(soft_wrap=True, highlight=False)
     colours = {"error": "bold red", "warning": "yellow"}
     for problem in judgement.problems:
@@ -120,8 +122,8 @@ def _print(judgement: Judgement) -> None:
     for report in judgement.plants:
         console.print(Text("\n".join(_summary(report))))
     counts = [sum(problem.severity == kind for problem in judgement.problems) for kind in colours]
-    verdict = ", ".join(_count(number, kind) for number, kind in zip(counts, colours, strict=True))
-    console.print(Text(f"{_count(len(judgement.plants), 'plant')} ready to run; {verdict}"))
+    verdict = ", ".join(counted(number, kind) for number, kind in zip(counts, colours, strict=True))
+    console.print(Text(f"{counted(len(judgement.plants), 'plant')} ready to run; {verdict}"))
 
 
 def problem_text(problem: Problem) -> str:
@@ -147,13 +149,14 @@ def _said(problem: Problem) -> str:
 
 
 def _summary(report: PlantReport) -> list[str]:
+    from voke_api.resources.common import counted
     from voke_gateway.protocol.envelope import MAX_BYTES
 
     plant = report.plant
     size = f"at most {report.worst_case_bytes} bytes"
     if report.worst_case_bytes > MAX_BYTES:
         size += f", split into messages of at most {MAX_BYTES}"
-    devices = _count(len(plant.devices), "device")
+    devices = counted(len(plant.devices), "device")
     lines = [f"Plant {plant.name}: {devices} every {plant.interval:g} s; a snapshot has {size}"]
     if plant.read_only:
         lines.append(f"  read-only: {plant.read_only}")
@@ -178,7 +181,3 @@ def _blocks(blocks: tuple[Block, ...]) -> str:
         for block in blocks[:_BLOCKS_SHOWN]
     ]
     return ", ".join(shown) + (f" and {len(blocks) - _BLOCKS_SHOWN} more" if len(blocks) > len(shown) else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

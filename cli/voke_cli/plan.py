@@ -284,6 +284,8 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 def _print_changes(planned: Plan) -> None:
     """What would change in a cluster, and what is in the way."""
+    from voke_api.resources.common import counted
+
     idle = [_plant(each) for each in planned.plants if each.decision.shard is None]
     _table(("PLANT", "GATEWAY", "WHY"), [(each["name"], "–", each["message"]) for each in idle])
     remarks = [_gateway(each) for each in planned.shards]
@@ -293,14 +295,13 @@ def _print_changes(planned: Plan) -> None:
     )
     _table(("CONFLICT", "WHY"), [(str(each.ref), each.message) for each in planned.conflicts])
     _print_steps(planned)
+    if not planned.steps and not planned.conflicts:
+        typer.echo("nothing to do: the cluster is as it is to be")
+        return
     restarts = sum(step.restarts for step in planned.steps)
-    typer.echo(
-        "nothing to do: the cluster is as it is to be"
-        if not planned.steps and not planned.conflicts
-        else f"{len(planned.steps)} writes; {restarts} gateways restart, one after another"
-        if restarts
-        else f"{len(planned.steps)} writes; no gateway restarts"
-    )
+    what = counted(restarts, "gateway", "restart") if restarts else "no gateway restarts"
+    order = ", one after another" if restarts > 1 else ""
+    typer.echo(f"{counted(len(planned.steps), 'write')}; {what}{order}")
 
 
 def _print_steps(planned: Plan) -> None:
@@ -312,6 +313,7 @@ def _print_steps(planned: Plan) -> None:
 
 def _print(planned: Plan) -> None:
     from voke_api.bundle import MAX_BYTES
+    from voke_api.resources.common import counted
 
     plants = [_plant(each) for each in planned.plants]
     _table(
@@ -343,4 +345,7 @@ def _print(planned: Plan) -> None:
     )
     _print_steps(planned)
     placed = sum(row["gateway"] is not None for row in plants)
-    typer.echo(f"{placed} of {len(plants)} plants on {len(gateways)} gateways; {len(planned.steps)} writes")
+    typer.echo(
+        f"{placed} of {counted(len(plants), 'plant')} on {counted(len(gateways), 'gateway')}; "
+        f"{counted(len(planned.steps), 'write')}"
+    )

@@ -25,7 +25,7 @@ from voke_sim.voke import LocalVoke, SentCommand
 SITES: tuple[SiteOptions, ...] = (
     SiteOptions(
         name="brno-roof",
-        plant_id="3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f",
+        plant_id="a94d2f60-8b17-4c5e-b3a1-6e0f7d28c915",
         auth_method="MTLS",
         time_factor=60.0,
         starts_at=9.5 * HOUR,

@@ -14,6 +14,7 @@ from voke_api.problems import Problem, Severity, dotted
 from voke_api.resolve import mask_bits, resolve
 from voke_api.resolved import DeviceLimits, MaskBit, ResolvedPlant
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
+from voke_api.resources.common import counted
 from voke_api.resources.points import Raw, from_data_sheet
 
 
@@ -187,6 +188,14 @@ def named(name: str, host: str = "127.0.0.1", plant_id: str | None = None) -> Pl
 
 def said(problems: list[Problem]) -> list[tuple[str, str, str]]:
     return [(problem.name, dotted(problem.path), str(problem.severity)) for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 gateways do"), (1, "1 gateway does"), (2, "2 gateways do")]
+)
+def test_one_thing_is_not_several(number: int, said: str) -> None:
+    assert counted(number, "gateway", "do") == said
+    assert counted(number, "gateway") == said.rpartition(" ")[0]
 
 
 def test_plants_that_share_nothing_get_along() -> None:

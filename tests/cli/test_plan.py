@@ -94,14 +94,14 @@ def test_people_get_tables(tmp_path: Path) -> None:
     result = voke_plan(tmp_path, document("a", 1))
     assert result.exit_code == 0, result.output
     assert "PLANT" in result.output
-    assert "1 of 1 plants on 1 gateways; 5 writes" in result.output
+    assert "1 of 1 plant on 1 gateway; 5 writes" in result.output
 
 
 def test_a_plant_that_cannot_run_is_not_placed_and_says_why(tmp_path: Path) -> None:
     result = voke_plan(tmp_path, document("a", 1), document("b", 2, pool="nowhere"))
     assert result.exit_code == 1
     assert "there is no GatewayPool nowhere" in result.output
-    assert "1 of 2 plants on 1 gateways" in result.output
+    assert "1 of 2 plants on 1 gateway" in result.output
 
 
 def test_of_two_plants_with_one_id_one_is_placed(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_files_that_cannot_be_understood_are_said_and_the_rest_is_planned(tmp_pa
     result = voke_plan(tmp_path, document("a", 1), {"kind": "Plant"})
     assert result.exit_code == 1
     assert "apiVersion" in result.output
-    assert "1 of 1 plants" in result.output
+    assert "1 of 1 plant on " in result.output
 
 
 def test_one_namespace_at_a_time(tmp_path: Path) -> None:

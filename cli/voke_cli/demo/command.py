@@ -61,9 +61,11 @@ def went_well(summary: Json) -> bool:
 
 def in_words(summary: Json) -> str:
     """The summary for people."""
+    from voke_api.resources.common import counted
+
     lines = [
         "",
-        "{plants} plants, {devices} devices, {seconds:.0f} s".format(**summary),
+        f"{counted(summary['plants'], 'plant')}, {counted(summary['devices'], 'device')}, {summary['seconds']:.0f} s",
         "snapshots  {snapshots_verified} verified of {snapshots_sent} sent, {snapshots_refused} refused".format(
             **summary
         ),

@@ -156,6 +156,7 @@ def _whole(row: Row, now: float) -> Iterator[RenderableType]:
 
 
 def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableType]:
+    from voke_api.resources.common import counted
     from voke_cli.kubectl.overview import failing_points, is_read
 
     yield _text(f"gateway {gateway}: {live.state}{f', {live.message}' if live.message else ''}")
@@ -172,7 +173,9 @@ def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableTyp
         f"  last message delivered: {'none yet' if delivered is None else f'{age(delivered, now)} ago'}"
     )
     if outbox.messages:
-        yield _text(f"  {outbox.messages} messages wait, the oldest for {age(outbox.oldest_at, now)}")
+        yield _text(
+            f"  {counted(outbox.messages, 'message', 'wait')}, the oldest for {age(outbox.oldest_at, now)}"
+        )
     if outbox.dropped or outbox.quarantined:
         lost = f"lost since it started: {outbox.dropped}, undeliverable: {outbox.quarantined}"
         yield _text(f"  {lost}", "yellow")

@@ -154,6 +154,13 @@ def listed(names: Iterable[str], *, at_most: int = 10) -> str:
     return ", ".join(names[:at_most]) + (" …" if len(names) > at_most else "") if names else "none"
 
 
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """A number of things, for people: ``1 plant``, ``2 plants``; with ``verb`` (run) ``1 plant runs``, ``2 plants run``."""
+    noun = noun if number == 1 else f"{noun}s"
+    ends = {"do": "does", "are": "is"}.get(verb, f"{verb}s") if number == 1 else verb
+    return f"{number} {noun} {ends}".rstrip() if verb else f"{number} {noun}"
+
+
 def parse_duration(text: object) -> float:
     """Seconds of a duration such as ``500ms``, ``10s``, ``5m`` or ``4h``.
 

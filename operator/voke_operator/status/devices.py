@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from voke_api.resources.common import listed
+from voke_api.resources.common import counted, listed
 from voke_api.resources.observed import ConditionStatus
 from voke_api.resources.plant import Plant
 from voke_operator.status.facts import Cause
@@ -28,7 +28,7 @@ class DevicesSaid:
 
 def devices(report: PlantReport, plant: Plant | None) -> DevicesSaid:
     """What to say of the devices in ``report``; ``plant`` tells which PLC each is behind."""
-    read = f"{report.read} of {report.devices} devices are read"
+    read = f"{report.read} of {counted(report.devices, 'device', 'are')} read"
     asked = [each for each in report.silent if each.kind]
     if not report.read and not asked and not report.sleeping:
         return DevicesSaid("Unknown", Cause(Reason.NOT_READ_YET, "devices have not been asked yet"))
@@ -128,7 +128,7 @@ def _why(trouble: DeviceTrouble) -> str:
 
 
 def _others(count: int, where: str = "") -> str:
-    return f" (and {count} other device{'s' if count > 1 else ''}{where})" if count else ""
+    return f" (and {counted(count, 'other device')}{where})" if count else ""
 
 
 def _endpoint(host: str, port: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from voke_api.resources.common import listed
+from voke_api.resources.common import counted, listed
 from voke_api.resources.observed import ConditionStatus
 from voke_operator.names import pod_of
 from voke_operator.status.conditions import OUTAGE_REASONS, Wanted
@@ -164,7 +164,7 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
             else f"; {shard.pod.message}"
         )
         message = (
-            f"{len(silent)} of {len(facts.shards)} gateways do not answer the operator: "
+            f"{len(silent)} of {counted(len(facts.shards), 'gateway', 'do')} not answer the operator: "
             f"{listed(each.gateway for each, _ in silent)}{why}"
         )
         return _finding(facts, "False", Reason.GATEWAYS_UNREACHABLE, message)
@@ -173,7 +173,7 @@ def _ready(facts: PoolFacts, cloud: Finding) -> Finding:
     remark = facts.rollout or next((each.pod for each in facts.shards if each.pod is not None), None)
     if remark is not None:
         return _finding(facts, "True", remark.reason, remark.message)
-    message = f"{len(facts.shards)} gateways, {facts.plants} plants"
+    message = f"{counted(len(facts.shards), 'gateway')}, {counted(facts.plants, 'plant')}"
     return replace(_finding(facts, "True", Reason.ALL_WELL, message), hold=cloud.hold)
 
 
@@ -181,15 +181,18 @@ def _cloud(facts: PoolFacts) -> Finding:
     seen, now = facts.sessions, facts.outage
     lost = seen.cut_off.total()
     if now is not None and now.partly_since is None:
+        who = (
+            f"none of the {lost} plants that run gets through"
+            if lost > 1
+            else "the one plant that runs does not get through"
+        )
         message = (
-            f"none of the {lost} plants that run gets through to Voke ({now.reason}): {now.message}. "
+            f"{who} to Voke ({now.reason}): {now.message}. "
             "Gateways keep what they read and send it later; the conditions of the Plants stay as they were"
         )
         return _finding(facts, "False", Reason.CLOUD_OUTAGE, message)
     if now is not None:
-        message = (
-            f"{lost} of {seen.through + lost} plants do not get through to Voke ({now.reason}): {now.message}"
-        )
+        message = f"{lost} of {counted(seen.through + lost, 'plant', 'do')} not get through to Voke ({now.reason}): {now.message}"
         return _finding(facts, "True", Reason.PARTLY_REACHABLE, message)
     if seen.through:
         return _finding(facts, "True", Reason.REACHABLE, "plants get through to Voke")

@@ -151,7 +151,7 @@ async def test_it_says_what_would_change_and_writes_nothing(installation: Instal
         status, said = await person.plan(changed)
         assert status == 0
         assert f"update  {bundle}  changes brno" in " ".join(said.split("\n")).replace("   ", "  ")
-        assert said.endswith("1 writes; no gateway restarts\n")
+        assert said.endswith("1 write; no gateway restarts\n")
 
         third = [("create", "Secret voke-bundle-default-1", "does not exist")]
         third += [
