@@ -44,7 +44,7 @@ _BUILD_FILES: Final = (
 _REQUIREMENTS: Final = ("build", *HALVES)
 _SOURCES: Final = ("crds/voke_api", "gateway/voke_gateway", "operator/voke_operator")
 _KEPT: Final = 3
-"""Archives of so many different sources stay in the cache."""
+"""Archives of so many different sources stay in the cache, for each architecture."""
 
 _RELEASE: Final = "trixie"
 _PACKAGES: Final = ("ca-certificates", "netbase", "python3", "python3-venv", "tzdata")
@@ -81,8 +81,8 @@ class Image:
 
 def image(half: Half, architecture: Architecture = NATIVE) -> Image:
     """An image of these sources; ``build`` makes it."""
-    key = _key(architecture)
-    return Image(name=f"localhost/voke-fleet-{half}:{key}", archive=_cached(key) / f"{half}.tar")
+    name = f"localhost/voke-fleet-{half}:{_key(architecture)}"
+    return Image(name=name, archive=_cached(architecture) / f"{half}.tar")
 
 
 def version() -> str:
@@ -108,8 +108,8 @@ def build(architecture: Architecture = NATIVE) -> None:
             _stand_in(architecture)
             for half in missing:
                 _build(half, architecture)
-            _forget_old()
-        _cached(_key(architecture)).touch()  # in use: not to be forgotten next
+            _forget_old(architecture)
+        _cached(architecture).touch()  # in use: not to be forgotten next
         for made in images.values():
             if not _stored(made.name):
                 podman("load", "--quiet", "--input", str(made.archive))
@@ -240,20 +240,21 @@ def _key(architecture: Architecture) -> str:
     return key.hexdigest()[:16]
 
 
-def _cached(key: str) -> Path:
-    return cache_directory() / f"image-{key}"
+def _cached(architecture: Architecture) -> Path:
+    return cache_directory() / f"image-{architecture}-{_key(architecture)}"
 
 
 def _home() -> Path:
     return cache_directory() / "podman"
 
 
-def _forget_old() -> None:
+def _forget_old(architecture: Architecture) -> None:
     """Drop the archives of all but the newest sources."""
-    places = sorted(cache_directory().glob("image-*/"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for place in places[_KEPT:]:
+    prefix = f"image-{architecture}-"
+    places = cache_directory().glob(f"{prefix}*/")
+    for place in sorted(places, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT:]:
         for half in HALVES:
-            name = f"localhost/voke-fleet-{half}:{place.name.removeprefix('image-')}"
+            name = f"localhost/voke-fleet-{half}:{place.name.removeprefix(prefix)}"
             if _stored(name):
                 podman("rmi", "--force", name)
         shutil.rmtree(place, ignore_errors=True)
