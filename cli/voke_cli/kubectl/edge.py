@@ -120,7 +120,7 @@ class Kubectl:
         return _parsed(said)
 
     def run(self, *arguments: str, needs: Right, given: str | None = None) -> str:
-        """What it prints.
+        """What it prints: objects of the API, whose size that bounds. What a pod says has no bound, and is not asked for here.
 
         Raises:
             NotThereError: there is no such object.

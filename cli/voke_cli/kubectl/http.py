@@ -14,8 +14,8 @@ from typing import Final
 
 import h11
 
-AT_MOST: Final = 16 * 1024 * 1024
-"""Bytes of a body."""
+AT_MOST: Final = 4 * 1024 * 1024
+"""Bytes of a body; those of a gateway with 500 plants of ten devices are a quarter of it."""
 _HEAD: Final = 65_536
 """Bytes of an answer's head."""
 _READ: Final = 65_536

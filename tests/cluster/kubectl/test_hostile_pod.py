@@ -143,7 +143,7 @@ async def test_an_answer_without_end_is_given_up(person: Person) -> None:
     with listening(endless, HTTP_PORT):
         said = await person.voke("status")
     assert said.status == 1
-    assert f"{GATEWAY}: its answer is larger than 16777216 bytes" in said.out
+    assert f"{GATEWAY}: its answer is larger than 4194304 bytes" in said.out
 
 
 async def test_what_is_no_status_is_said_in_a_sentence(person: Person) -> None:
