@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voke_cli.arguments import StateDirectory
-from voke_cli.private_file import write_private
+from voke_cli.private_file import NotPrivateError, private_directory, write_private
 
 if TYPE_CHECKING:  # key material takes longer to import than the rest of the command line
     from voke_cli.state import KnownPlant, State
@@ -24,7 +24,8 @@ def credentials(
     ] = None,
     state: StateDirectory = None,
     export: Annotated[
-        Path | None, typer.Option(help="Write what Voke wants into this directory (0700).")
+        Path | None,
+        typer.Option(help="Write what Voke wants into this directory, which only you may get into (0700)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object; no key material.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
@@ -49,7 +50,7 @@ def credentials(
     except ValueError:
         typer.echo(f"what {directory.directory} holds for {plant} is damaged: restore it", err=True)
         raise typer.Exit(1) from None
-    except (StateError, OSError) as error:
+    except (StateError, NotPrivateError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     show(registration, export, as_json=as_json)
@@ -74,10 +75,15 @@ def describe(state: State, plant: KnownPlant) -> Registration:
 
 
 def write(registration: Registration, directory: Path) -> None:
-    """Write the files, each readable by its owner only; existing ones are replaced."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in registration.files.items():
-        write_private(directory / name, content)
+    """Write the files, each readable by its owner only; existing ones are replaced.
+
+    Raises:
+        NotPrivateError: others could get at them there.
+        OSError: they cannot be written.
+    """
+    with private_directory(directory) as descriptor:
+        for name, content in registration.files.items():
+            write_private(Path(name), content, directory=descriptor)
 
 
 def _list(known: list[KnownPlant], *, as_json: bool) -> None:

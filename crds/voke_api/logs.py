@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Literal, TextIO
@@ -9,6 +10,16 @@ from typing import Literal, TextIO
 import structlog
 
 LogFormat = Literal["logfmt", "json"]
+
+
+class _Logfmt(structlog.processors.LogfmtRenderer):
+    """As it is, and what PLCs and Voke say stays text: a terminal that shows the line does nothing else."""
+
+    def __call__(
+        self, logger: structlog.typing.WrappedLogger, name: str, event: structlog.typing.EventDict
+    ) -> str:
+        line = super().__call__(logger, name, event)
+        return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
 def configure(
@@ -27,9 +38,7 @@ def configure(
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.processors.LogfmtRenderer(
-            key_order=["time", "level", "event", "plant"], bool_as_flag=False
-        )
+        else _Logfmt(key_order=["time", "level", "event", "plant"], bool_as_flag=False)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -47,7 +47,11 @@ def credentials(
     *,
     plant: Plant,
     export: Annotated[
-        Path | None, typer.Option(help="Write what Voke wants into this directory (0700).", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="Write what Voke wants into this directory, which only you may get into (0700).",
+            metavar="DIR",
+        ),
     ] = None,
     csr: Annotated[
         bool, typer.Option("--csr", help="Print the certificate request, and nothing else.")
@@ -277,6 +281,7 @@ def _show(
 ) -> None:
     from voke_cli.credentials import show, write
     from voke_cli.kubectl.edge import KubectlError
+    from voke_cli.private_file import NotPrivateError
     from voke_operator.credentials.material import HMAC_KEY
     from voke_operator.credentials.registration import REQUEST
 
@@ -290,6 +295,8 @@ def _show(
     if export is not None:
         try:
             write(registration, export)
+        except NotPrivateError as error:
+            raise KubectlError(str(error)) from None
         except OSError as error:
             raise KubectlError(f"cannot write {error.filename}: {error.strerror}") from None
     show(registration, export, as_json=as_json)

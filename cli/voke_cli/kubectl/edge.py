@@ -9,12 +9,14 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 from voke_api.resources.common import GROUP, SUBDOMAIN
 from voke_cli.kubectl.rights import (
-    ASK_POD,
     GET_PLANT,
     GET_POD,
     GET_SECRET,
@@ -30,6 +32,8 @@ ANSWER_WITHIN: Final = 15
 """Seconds that the API server is given for an answer."""
 _END_WITHIN: Final = 60.0
 """Seconds after which kubectl itself is given up: a log-in plugin may wait for a person."""
+_SERVES_WITHIN: Final = 20.0
+_LINE: Final = 4096
 
 
 class KubectlError(Exception):
@@ -104,11 +108,6 @@ class Kubectl:
         said = self.run("get", *arguments, f"--request-timeout={ANSWER_WITHIN}s", "-o", "json", needs=needs)
         return _parsed(said)
 
-    def ask_pod(self, namespace: str, pod: str, port: int, path: str) -> Json:
-        """What a pod answers to a GET, passed on by the API server."""
-        place = f"/api/v1/namespaces/{named(namespace)}/pods/{named(pod)}:{port}/proxy{path}"
-        return _parsed(self.run("get", "--raw", place, f"--request-timeout={ANSWER_WITHIN}s", needs=ASK_POD))
-
     def annotate(self, namespace: str, plant: str, annotations: Mapping[str, str | None]) -> Json:
         """Set annotations of a Plant, or take them away (None); the Plant as it is then."""
         patch = {"metadata": {"annotations": dict(annotations)}}
@@ -121,7 +120,7 @@ class Kubectl:
         return _parsed(said)
 
     def run(self, *arguments: str, needs: Right, given: str | None = None) -> str:
-        """What it prints.
+        """What it prints: objects of the API, whose size that bounds. What a pod says has no bound, and is not asked for here.
 
         Raises:
             NotThereError: there is no such object.
@@ -142,6 +141,40 @@ class Kubectl:
         if done.returncode != 0:
             raise refusal(done.stderr, needs)
         return done.stdout
+
+    @contextmanager
+    def serving(self, *arguments: str, says: re.Pattern[str], needs: Right) -> Iterator[re.Match[str]]:
+        """Kubectl as a server, as long as the block runs; what it says when it is one.
+
+        Raises:
+            NotAllowedError: the right ``needs`` is missing.
+            KubectlError: it does not become one.
+        """
+        with (
+            TemporaryFile("w+") as errors,
+            subprocess.Popen(  # noqa: S603 - the person's own kubectl
+                self.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as process,
+        ):
+            late = threading.Timer(_SERVES_WITHIN, process.kill)
+            late.start()
+            try:
+                assert process.stdout is not None
+                found = says.search(process.stdout.readline(_LINE))
+                late.cancel()
+                if found is None:
+                    process.kill()
+                    process.wait()
+                    errors.seek(0)
+                    raise refusal(errors.read() or f"no answer within {_SERVES_WITHIN:.0f} s", needs)
+                yield found
+            finally:
+                late.cancel()
+                process.terminate()
 
     def _where(self, namespace: str | None) -> tuple[str, ...]:
         namespace = namespace or self.namespace

@@ -7,26 +7,25 @@ the pod, so that only the latter leads there.
 
 from __future__ import annotations
 
-import http.client
-import json
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from tempfile import TemporaryFile
-from typing import Final
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urljoin
-from urllib.request import ProxyHandler, build_opener
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Literal
+from urllib.parse import urlencode, urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from voke_api.probe import PATH, PORT, PlantProbe
 from voke_api.status import GatewayStatus
-from voke_cli.kubectl.edge import Kubectl, KubectlError, NotThereError, refusal
-from voke_cli.kubectl.rights import FORWARD
+from voke_cli.kubectl.edge import ANSWER_WITHIN, Kubectl, KubectlError, NotThereError, named, refusal
+from voke_cli.kubectl.http import Answer, NotHttpError, get
+from voke_cli.kubectl.rights import ASK_POD, FORWARD
 from voke_operator.names import pod_of
 from voke_operator.plan.objects import HTTP_PORT
 
@@ -37,24 +36,98 @@ AskStatus = Callable[[Place], GatewayStatus]
 
 AT_ONCE: Final = 8
 """Gateways that are asked at the same time."""
-_FORWARDED_WITHIN: Final = 20.0
 _PROBED_WITHIN: Final = 120.0
 """Seconds; a gateway ends a probe by itself after one minute and the request that is under way then."""
 _FORWARDING: Final = re.compile(r"Forwarding from (127\.0\.0\.1:\d+) ->")
+_SERVING: Final = re.compile(r"Starting to serve on ")
+_STATUS: Final = "/status"
+_MAY_BE_ASKED: Final = rf"^/api/v1/namespaces/[^/]+/pods/[^/]+:{HTTP_PORT}/proxy{_STATUS}$"
+_ALL_BUT_GET: Final = "^([^G]|G[^E]|GE[^T]|GET.)"
+_REDIRECTED: Final = "it answered with a redirect, which no gateway does: it was not followed"
+_NOT_ASKED_AGAIN: Final = f"{_REDIRECTED}, and it is not asked again"
+_SAID: Final = 500
+"""Characters that are shown of a refusal."""
 
 
-def by_proxy(kubectl: Kubectl) -> AskStatus:
-    """Gateways are asked through the API server."""
+class ApiStatus(BaseModel):
+    """How the API server refuses."""
 
-    def ask(place: Place) -> GatewayStatus:
-        namespace, gateway = place
-        found = kubectl.ask_pod(namespace, pod_of(gateway), HTTP_PORT, "/status")
-        try:
-            return GatewayStatus.model_validate(found)
-        except ValidationError as error:
-            raise KubectlError(f"its answer cannot be read: {error.errors()[0]['msg']}") from None
+    kind: Literal["Status"]
+    reason: str = ""
+    message: str
 
-    return ask
+
+@contextmanager
+def by_proxy(kubectl: Kubectl) -> Iterator[AskStatus]:
+    """Gateways are asked through the API server, as long as the block runs; the first question opens the way.
+
+    A gateway that answers with a redirect is not asked a second time.
+    """
+    redirected: set[Place] = set()
+    one_opens = threading.Lock()
+    with ExitStack() as stack:
+        way = cache(lambda: stack.enter_context(_way_to_pods(kubectl)))
+
+        def ask(place: Place) -> GatewayStatus:
+            if place in redirected:
+                raise KubectlError(_NOT_ASKED_AGAIN)
+            namespace, gateway = place
+            pod = f"/api/v1/namespaces/{named(namespace)}/pods/{named(pod_of(gateway))}:{HTTP_PORT}"
+            with one_opens:
+                address = way()
+            answer = _answer(address, f"{pod}/proxy{_STATUS}")
+            if answer.redirects:
+                redirected.add(place)
+                raise KubectlError(_NOT_ASKED_AGAIN)
+            if answer.status != HTTPStatus.OK:
+                raise _refused(answer)
+            try:
+                return GatewayStatus.model_validate_json(answer.body)
+            except ValidationError as error:
+                raise KubectlError(f"its answer cannot be read: {error.errors()[0]['msg']}") from None
+
+        yield ask
+
+
+@contextmanager
+def _way_to_pods(kubectl: Kubectl) -> Iterator[Path]:
+    """A socket that only this person reaches, from which the API server can be asked for the status of gateways.
+
+    kubectl itself is not asked for it: it follows the redirect of a pod, and takes the person's token along.
+    """
+    with TemporaryDirectory(prefix="kubectl-voke-") as directory:  # of mode 0700
+        socket = Path(directory) / "api"
+        with kubectl.serving(
+            *("proxy", f"--unix-socket={socket}", "--append-server-path"),
+            *(f"--accept-paths={_MAY_BE_ASKED}", f"--reject-methods={_ALL_BUT_GET}"),
+            says=_SERVING,
+            needs=ASK_POD,
+        ):
+            yield socket
+
+
+def _answer(address: Path, target: str) -> Answer:
+    try:
+        return get(address, target, host="localhost", within=ANSWER_WITHIN)
+    except TimeoutError:
+        raise KubectlError(f"no answer within {ANSWER_WITHIN} s") from None
+    except OSError:
+        raise KubectlError("kubectl proxy, which leads to it, has ended") from None
+    except NotHttpError as error:
+        raise KubectlError(str(error)) from None
+
+
+def _refused(answer: Answer) -> KubectlError:
+    """The API server says why in a Status; who else answers says so as it likes."""
+    try:
+        said = ApiStatus.model_validate_json(answer.body)
+    except ValidationError:
+        return KubectlError(f"it answers HTTP {answer.status}: {_beginning(answer)}")
+    return refusal(f"Error from server ({said.reason}): {said.message[:_SAID]}", ASK_POD)
+
+
+def _beginning(answer: Answer) -> str:
+    return answer.body[:_SAID].decode(errors="replace").strip()
 
 
 def ask_all(places: Collection[Place], ask: AskStatus) -> Mapping[Place, GatewayStatus | str]:
@@ -81,31 +154,12 @@ def forwarded(kubectl: Kubectl, place: Place) -> Iterator[str]:
     namespace, gateway = place
     pod = pod_of(gateway)
     _see_that_it_runs(kubectl, namespace, pod)
-    command = kubectl.command(
-        "port-forward", "-n", namespace, f"pod/{pod}", f":{PORT}", "--address=127.0.0.1"
-    )
-    with (
-        TemporaryFile("w+") as errors,
-        subprocess.Popen(  # noqa: S603 - the person's own kubectl
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
-        late = threading.Timer(_FORWARDED_WITHIN, process.kill)
-        late.start()
-        try:
-            assert process.stdout is not None
-            found = _FORWARDING.search(process.stdout.readline())
-            late.cancel()
-            if found is None:
-                process.kill()
-                process.wait()
-                errors.seek(0)
-                said = errors.read() or f"no answer within {_FORWARDED_WITHIN:.0f} s"
-                raise refusal(said, FORWARD)
-            yield f"http://{found[1]}"
-        finally:
-            late.cancel()
-            process.terminate()
+    with kubectl.serving(
+        *("port-forward", "-n", namespace, f"pod/{pod}", f":{PORT}", "--address=127.0.0.1"),
+        says=_FORWARDING,
+        needs=FORWARD,
+    ) as found:
+        yield f"http://{found[1]}"
 
 
 def _see_that_it_runs(kubectl: Kubectl, namespace: str, pod: str) -> None:
@@ -129,19 +183,32 @@ def ask_probe(url: str, plant: str, devices: Sequence[str]) -> PlantProbe:
         KubectlError: the gateway does not do it; the message says why.
     """
     query = urlencode([("plant", plant), *(("device", each) for each in devices)])
+    address = _address(url)
     try:
-        with build_opener(ProxyHandler({})).open(
-            f"{urljoin(url, PATH)}?{query}", timeout=_PROBED_WITHIN
-        ) as answer:
-            return PlantProbe.model_validate(json.load(answer))
-    except HTTPError as error:
-        raise KubectlError(f"the gateway says: {error.read(500).decode(errors='replace').strip()}") from None
+        answer = get(address, f"{PATH}?{query}", host=urlsplit(url).netloc, within=_PROBED_WITHIN)
     except TimeoutError:
         raise KubectlError(f"the gateway did not answer within {_PROBED_WITHIN:.0f} s") from None
-    except (URLError, OSError, http.client.HTTPException):
+    except (OSError, NotHttpError):
         raise KubectlError(
             f"nothing answers on 127.0.0.1:{PORT} of the gateway's pod: its version may be older than kubectl voke, or it "
             "was started with --local none"
         ) from None
-    except ValueError:
+    if answer.redirects:
+        raise KubectlError(_REDIRECTED)
+    if answer.status != HTTPStatus.OK:
+        raise KubectlError(f"the gateway says: {_beginning(answer)}")
+    try:
+        return PlantProbe.model_validate_json(answer.body)
+    except ValidationError:
         raise KubectlError("the gateway's answer cannot be read: is its version another one?") from None
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None or parts.scheme != "http" or parts.hostname is None:
+        raise KubectlError(f"{url} is no http://HOST:PORT, such as http://127.0.0.1:{PORT}")
+    return parts.hostname, port

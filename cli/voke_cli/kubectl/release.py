@@ -63,7 +63,8 @@ def release(
         gateways = held_by(view)
         if not gateways:
             raise KubectlError(f"no gateway holds {plant}: there is nothing to release it from")
-        alive = [sign for each in gateways for sign in signs_of_life(kubectl, by_proxy(kubectl), view, each)]
+        with by_proxy(kubectl) as ask:
+            alive = [sign for each in gateways for sign in signs_of_life(kubectl, ask, view, each)]
         for sign in alive:
             typer.echo(printable(sign), err=True)
         if alive and not force:

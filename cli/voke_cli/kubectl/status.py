@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,9 +61,9 @@ def status(
         raise typer.BadParameter("one Plant is in one namespace: use -n", param_hint="--all-namespaces")
     with (
         cluster(namespace=namespace, context=context, kubeconfig=kubeconfig) as kubectl,
+        by_proxy(kubectl) as ask,
         _screen(whole=plant is not None, as_json=as_json, watch=watch) as show,
     ):
-        ask = by_proxy(kubectl)
         show(found := look(kubectl, ask, plant, everywhere=everywhere))
         with suppress(KeyboardInterrupt):
             while watch:
@@ -97,7 +98,7 @@ def shown(found: Sequence[Row], *, whole: bool, now: float) -> RenderableType:
 
 def age(instant: float | None, now: float) -> str:
     """How long ago, as kubectl writes it."""
-    if instant is None:
+    if instant is None or not math.isfinite(instant):
         return "–"
     seconds = max(0, round(now - instant))
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from voke_cli.kubectl.complete import words
 from voke_cli.kubectl.edge import Kubectl, KubectlError, NotAllowedError, NotThereError, refusal
+from voke_cli.kubectl.gateways import Place, by_proxy
 from voke_cli.kubectl.main import app
 from voke_cli.kubectl.rights import ASK_POD, GET_PLANT
+from voke_cli.kubectl.status import age
 
 FORBIDDEN = (
     'Error from server (Forbidden): pods "voke-gw-default-0-0" is forbidden: User "anna" cannot get resource '
@@ -110,6 +112,11 @@ def obedient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return told
 
 
+def ask(kubectl: Kubectl, place: Place) -> object:
+    with by_proxy(kubectl) as status_of:
+        return status_of(place)
+
+
 @pytest.mark.parametrize(
     "name", ["--kubeconfig=/tmp/x", "-oyaml", "../../secrets/keys", "a/b", "a?b", "A", "", "a\n"]
 )
@@ -119,13 +126,13 @@ def test_what_cannot_be_a_name_never_gets_to_kubectl(obedient: Path, name: str) 
         lambda: kubectl.plant(name),
         lambda: kubectl.secret("solar", name),
         lambda: kubectl.pod("solar", name),
-        lambda: kubectl.ask_pod("solar", name, 9100, "/status"),
-        lambda: kubectl.ask_pod(name, "voke-gw-default-0-0", 9100, "/status"),
+        lambda: ask(kubectl, ("solar", name)),
+        lambda: ask(kubectl, (name, "voke-gw-default-0")),
         lambda: kubectl.annotate("solar", name, {}),
     ]
-    for ask in asked:
+    for each in asked:
         with pytest.raises(KubectlError, match="nothing can be called"):
-            ask()
+            each()
     assert not obedient.exists()
 
 
@@ -195,3 +202,8 @@ def test_what_a_status_says_cannot_steer_a_terminal(obedient: Path, arguments: l
     assert said.exit_code == 0, said.output
     assert "\x1b" not in said.output
     assert "\x07" not in said.output
+
+
+@pytest.mark.parametrize("instant", [float("inf"), float("-inf"), float("nan"), None])
+def test_a_time_that_is_none_has_no_age(instant: float | None) -> None:
+    assert age(instant, 0.0) == "–"

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.kubectl.wire import answering
 from tests.support.fleet import Fleet, entry
 from tests.support.loops import until
 from tests.support.probing import probed
-from voke_cli.kubectl import gateways
+from voke_cli.kubectl import edge
 from voke_cli.kubectl.edge import Kubectl, KubectlError, NotAllowedError, NotThereError
 from voke_cli.kubectl.gateways import ask_probe, forwarded
 from voke_sim.plc.bank import Bank, Registers
@@ -99,7 +100,7 @@ def test_what_keeps_it_away_is_said(
 
 
 def test_it_is_not_waited_for_for_ever(kubectl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateways, "_FORWARDED_WITHIN", 0.3)
+    monkeypatch.setattr(edge, "_SERVES_WITHIN", 0.3)
     silent = play(kubectl, get=RUNNING, forward="exec sleep 600")
     with pytest.raises(KubectlError, match="no answer within"), forwarded(silent, PLACE):
         pytest.fail("there is no way")
@@ -108,3 +109,19 @@ def test_it_is_not_waited_for_for_ever(kubectl: Path, monkeypatch: pytest.Monkey
 def test_a_gateway_without_that_endpoint_is_said_to_be_without() -> None:
     with pytest.raises(KubectlError, match=r"nothing answers on 127\.0\.0\.1:9101 of the gateway's pod"):
         ask_probe("http://127.0.0.1:9", "site", [])
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:9101", "https://127.0.0.1:9101", "http://:9101", "http://h:x", "http://127.0.0.1"]
+)
+def test_an_endpoint_is_a_host_and_a_port(url: str) -> None:
+    with pytest.raises(KubectlError, match=r"is no http://HOST:PORT, such as http://127\.0\.0\.1:9101"):
+        ask_probe(url, "site", [])
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with answering(
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+    ) as port:
+        with pytest.raises(KubectlError, match="answered with a redirect, which no gateway does: it was not"):
+            ask_probe(f"http://127.0.0.1:{port}", "site", [])

@@ -39,9 +39,17 @@ class Person:
     namespace: str
 
     async def voke(
-        self, *arguments: str, account: str | None = None, given: str = "", lacking: tuple[Right, ...] = ()
+        self,
+        *arguments: str,
+        account: str | None = None,
+        given: str = "",
+        lacking: tuple[Right, ...] = (),
+        temporary: Path | None = None,
     ) -> Said:
-        """``kubectl voke …`` as an account that has the rights of this command, but for some."""
+        """``kubectl voke …`` as an account that has the rights of this command, but for some.
+
+        ``temporary``: where its temporary files are.
+        """
         kubeconfig = await asyncio.to_thread(
             account_for, self.plane, self.namespace, account or arguments[0], lacking
         )
@@ -51,7 +59,7 @@ class Person:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self.plane.environment(),
+            env=self.plane.environment() | ({} if temporary is None else {"TMPDIR": str(temporary)}),
         )
         async with asyncio.timeout(120):
             out, err = await process.communicate(given.encode())
