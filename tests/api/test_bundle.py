@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from hashlib import sha256
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -402,3 +403,60 @@ def test_files_hold_the_same_if_their_documents_are_the_same(other: Gzip) -> Non
     for broken in (b"", b"rubbish", other.file(one)[:-1], other.file(one) + b"more"):
         assert not hold_the_same(one, broken)
         assert not hold_the_same(broken, one)
+
+
+def forged(files: dict[str, bytes], **changes: object) -> dict[str, bytes]:
+    """A bundle as somebody may write it who may write Secrets: whole, and with these files and plants."""
+    manifest = json.loads(files[MANIFEST])
+    changed = dict(files)
+    for name, document in changes.items():
+        if name == "plants":
+            manifest["plants"] = document
+            continue
+        file = f"{name.replace('_', '-')}.json.gz"
+        changed[file] = gzip.compress(json.dumps(document).encode(), mtime=0)
+        manifest["files"][file] = sha256(changed[file]).hexdigest()
+    return {**changed, MANIFEST: json.dumps(manifest).encode()}
+
+
+@pytest.mark.parametrize("plants", [["a", "a"], ["a"] * 100_000, [f"p{n}" for n in range(5_001)]])
+def test_a_bundle_that_lists_plants_twice_or_more_than_there_can_be_is_not_read(plants: list[str]) -> None:
+    with pytest.raises(BundleUnreadableError, match="lists plants twice, or more than 5000"):
+        packed_in(forged(packed("a"), plants=plants))
+
+
+def document_of(files: dict[str, bytes], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gzip.decompress(files[f"plant-{name}.json.gz"]))
+    return found
+
+
+def test_many_plants_with_one_root_keep_one_copy_of_it_and_a_huge_one_is_none() -> None:
+    files = pack([entry(name, broker_ca=b"root") for name in ("a", "b")], {"acme": PROFILE}, generation=3)
+    first, second = packed_in(files).values()
+    assert first.authority is second.authority
+    key = sha256(b"root").hexdigest()
+    assert packed_in(forged(files, authorities={key: "x" * (1024 * 1024)})) == {}
+
+
+def test_no_more_is_unpacked_of_a_bundle_than_all_plants_of_a_gateway_need() -> None:
+    names = [f"p{n}" for n in range(30)]
+    files = packed(*names)
+    fat = document_of(files, "p0") | {"more": "x" * (3 * 1024 * 1024)}
+    found = packed_in(forged(files, **{f"plant_{name}": fat for name in names}))
+    assert len(found) == 64 // 3
+
+
+@pytest.mark.parametrize("change", [{"plantId": "x" * 1000}, {"plantId": "3F2C"}, {"plantId": 7}])
+def test_what_no_api_server_has_let_pass_is_no_plant(change: dict[str, object]) -> None:
+    files = packed("a")
+    document = document_of(files, "a")
+    document["plant"]["spec"] |= change
+    assert packed_in(forged(files, plant_a=document)) == {}
+
+
+@pytest.mark.parametrize("host", ["h" * 1000])
+def test_a_plant_with_a_host_of_no_possible_name_is_not_kept(host: str) -> None:
+    files = packed("a")
+    document = document_of(files, "a")
+    document["plant"]["spec"]["connections"][0]["modbusTcp"]["host"] = host
+    assert packed_in(forged(files, plant_a=document)) == {}

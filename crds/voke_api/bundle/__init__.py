@@ -15,6 +15,7 @@ reported and costs the others nothing. The files hold keys: 0600, never logged.
 from voke_api.bundle.form import (
     FORMATS,
     MANIFEST,
+    MAX_AUTHORITY,
     MAX_BYTES,
     BundleUnreadableError,
     UnknownFormatError,
@@ -42,6 +43,7 @@ from voke_api.bundle.write import PackedPlant, assemble, pack, pack_plant, profi
 __all__ = [
     "FORMATS",
     "MANIFEST",
+    "MAX_AUTHORITY",
     "MAX_BYTES",
     "Bundle",
     "BundlePlant",

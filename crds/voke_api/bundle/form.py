@@ -23,9 +23,15 @@ PROFILES: Final = "profiles.json.gz"
 AUTHORITIES: Final = "authorities.json.gz"
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 """Bytes of one file for a gateway, whose profiles are in one."""
-MAX_HELD: Final = 8 * 1024 * 1024
+MAX_PLANTS: Final = 5_000
+"""In one bundle; ten times what a gateway is meant for."""
+MAX_HELD: Final = 4 * 1024 * 1024
 """Bytes of one plant's file for whoever keeps the bundles of many: an API server takes a Plant of 1.5 MiB. Who may write
 Secrets may forge a bundle, and parsed it may take twenty times as much memory."""
+MAX_HELD_ALL: Final = 64 * 1024 * 1024
+"""Bytes of all files together for such a reader."""
+MAX_AUTHORITY: Final = 512 * 1024
+"""Bytes of the roots of one pool; a system's whole trust store has half of that."""
 _GZIP_OS: Final = 9
 """Where gzip notes the operating system (RFC 1952, 2.3)."""
 _TEXT_CREDENTIALS: Final = frozenset({"client_id", "username", "password"})
@@ -129,6 +135,8 @@ def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list
         case {"generation": int(generation), "plants": list(names), "files": dict()} if all(
             isinstance(name, str) for name in names
         ):
+            if len(set(names)) < len(names) or len(names) > MAX_PLANTS:
+                raise BundleUnreadableError(f"{MANIFEST} lists plants twice, or more than {MAX_PLANTS}")
             return manifest, generation, names
     raise BundleUnreadableError(f"{MANIFEST} lacks generation, plants or files")
 
@@ -137,13 +145,20 @@ class Reader:
     """Reads each compressed file of a bundle, and the authorities only once."""
 
     def __init__(
-        self, files: Mapping[str, bytes], manifest: Mapping[str, Any], *, most: int = _MAX_UNPACKED
+        self,
+        files: Mapping[str, bytes],
+        manifest: Mapping[str, Any],
+        *,
+        most: int = _MAX_UNPACKED,
+        most_of_all: int | None = None,
     ) -> None:
-        """``most``: bytes of one file that are unpacked."""
+        """``most``: bytes of one file that are unpacked; ``most_of_all``: of all together, None: without bound."""
         self._most = most
+        self._left = most_of_all
         self._files = files
         self._digests = manifest["files"]
         self._authorities: Mapping[str, Any] | None = None
+        self._roots: dict[str, bytes] = {}
 
     def __call__(self, name: str) -> dict[str, Any]:
         """The object in a file.
@@ -153,9 +168,13 @@ class Reader:
         """
         content = self.content(name)
         try:
-            text = _unzipped(content, self._most)
+            text = _unzipped(
+                content, self._most if self._left is None else max(1, min(self._most, self._left))
+            )
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
+        if self._left is not None:
+            self._left -= len(text)
         document = json.loads(text)
         if not isinstance(document, dict):
             raise TypeError(f"{name} does not hold an object")
@@ -178,7 +197,12 @@ class Reader:
         """A root certificate by its digest; errors as of a call, and KeyError."""
         if self._authorities is None:
             self._authorities = self(AUTHORITIES)
-        return as_bytes(self._authorities[key])
+        if key not in self._roots:
+            root = as_bytes(self._authorities[key])
+            if len(root) > MAX_AUTHORITY:
+                raise ValueError(f"a root in {AUTHORITIES} has more than {MAX_AUTHORITY} bytes")
+            self._roots[key] = root
+        return self._roots[key]
 
 
 def credentials_document(credentials: PlantCredentials) -> dict[str, str]:

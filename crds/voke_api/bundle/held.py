@@ -6,6 +6,7 @@ After a restart a writer asks what a bundle was made from, and takes from it wha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from voke_api.bundle.form import (
     MANIFEST,
     MAX_HELD,
+    MAX_HELD_ALL,
     Reader,
     plant_file,
     read_credentials,
@@ -22,8 +24,11 @@ from voke_api.bundle.model import Leaving
 from voke_api.bundle.write import PackedPlant
 from voke_api.fleet import Endpoint, endpoint
 from voke_api.resolved import PlantCredentials
+from voke_api.resources.common import UUID
 from voke_api.resources.plant import MODBUS_PORT
 
+_MAX_NAME: Final = 253
+"""Characters of a host's name, or an object's."""
 _BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What is raised by a file of another shape."""
 
@@ -88,7 +93,7 @@ def packed_in(files: Mapping[str, bytes], only: Collection[str] | None = None) -
         BundleUnreadableError: as :func:`contents`.
     """
     manifest, _, names = read_manifest(files)
-    held, read = contents(files).plants, Reader(files, manifest, most=MAX_HELD)
+    held, read = contents(files).plants, Reader(files, manifest, most=MAX_HELD, most_of_all=MAX_HELD_ALL)
     found = {}
     for name in names:
         if only is None or name in only:
@@ -102,12 +107,15 @@ def packed_in(files: Mapping[str, bytes], only: Collection[str] | None = None) -
 def _packed(name: str, held: HeldPlant, read: Reader) -> PackedPlant:
     document = read(plant_file(name))
     spec, authority = document["plant"]["spec"], document["credentials"].get("brokerCa")
+    profiles = frozenset(device["profile"] for device in spec["devices"] if "profile" in device)
+    if not re.fullmatch(UUID, spec["plantId"]) or any(len(each) > _MAX_NAME for each in profiles):
+        raise ValueError(f"{name} is not a plant that an API server has let pass")
     return PackedPlant(
         name=name,
-        plant_id=str(spec["plantId"]),
+        plant_id=spec["plantId"],
         content=read.content(plant_file(name)),
         digest=held.digest,
-        profiles=frozenset(device["profile"] for device in spec["devices"] if "profile" in device),
+        profiles=profiles,
         endpoints=_endpoints(spec),
         authority=None if authority is None else read.authority(authority),
         inputs=held.inputs,
@@ -119,7 +127,10 @@ def _endpoints(spec: Mapping[str, Any]) -> frozenset[Endpoint]:
     if spec.get("suspend"):
         return frozenset()
     found = (connection.get("modbusTcp") for connection in spec["connections"])
-    return frozenset(endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
+    places = frozenset(endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
+    if any(len(host) > _MAX_NAME for host, _ in places):
+        raise ValueError("a host has a name that no host has")
+    return places
 
 
 def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from voke_api.bundle import MAX_AUTHORITY
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.common import listed
@@ -36,8 +37,6 @@ MAX_HMAC_BYTES: Final = 4096
 """The protocol names no limit. Keys have tens of characters, and a bundle holds those of hundreds of plants."""
 MAX_LOGIN_BYTES: Final = 65_535
 """Of user name, password and client id, each: MQTT has no more room (MQTT 5 §1.5.4)."""
-MAX_ROOTS_BYTES: Final = 512 * 1024
-"""Of the roots that a broker's certificate may lead to: those of a whole system are half of it."""
 _SHOWN: Final = 64
 """Characters of a certificate's name that are shown: longer ones are not allowed (X.520)."""
 _SOON: Final = timedelta(days=30)
@@ -271,7 +270,7 @@ class _Reader:
             self._given.values["jwt_private_key"] = secret.data["jwt-private.pem"]
 
     def _broker_ca(self, secret: Secret, key: str) -> None:
-        roots = self._certificates(secret, key, most=MAX_ROOTS_BYTES)
+        roots = self._certificates(secret, key, most=MAX_AUTHORITY)
         for root in roots:
             self._dates(secret, secret.place(key), root, key)
         if roots:

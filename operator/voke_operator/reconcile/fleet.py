@@ -91,6 +91,9 @@ class ShardRecord:
     """Plant ids by name."""
     leaving: dict[str, Leaving] = field(default_factory=dict)
     """By plant id; ``since`` is 0 for what the next bundle drops."""
+    hearsay: set[str] = field(default_factory=set)
+    """Plant ids that its bundle named when it was read, and no Plant's status: whoever may write Secrets may have put
+    them there, so Plants of other namespaces do not give way to them."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Of the bundle in the Secret. They hold keys."""
     generation: int = 0
@@ -176,6 +179,7 @@ class Fleet:
             if there.plants.get(name.name) != plant_id:
                 there.plants[name.name] = plant_id
                 there.load = None if there.load is None else there.load.plus(record.weight)
+            there.hearsay.discard(plant_id)
             if there.leaving.pop(plant_id, None) is not None:
                 self._holders[plant_id].discard(shard)
         return before if before != shard else None

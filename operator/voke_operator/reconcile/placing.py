@@ -47,7 +47,7 @@ class Placing:
         running = {
             (each.metadata.namespace, each.metadata.name)
             for each in claimants
-            if self._runs(Name(each.metadata.namespace, each.metadata.name), plant_id)
+            if self._is_known_to_run(Name(each.metadata.namespace, each.metadata.name), plant_id)
         }
         holder = in_the_right(claimants, running).metadata
         if (holder.namespace, holder.name) == name:
@@ -147,7 +147,9 @@ class Placing:
         elsewhere = sorted(
             shard
             for shard in holders
-            if shard.namespace != name.namespace and str(shard) not in claim.released
+            if shard.namespace != name.namespace
+            and str(shard) not in claim.released
+            and claim.plant_id not in self._fleet.shard(shard).hearsay
         )
         if elsewhere:
             who = " and ".join(map(str, elsewhere))
@@ -165,6 +167,14 @@ class Placing:
             if shard.namespace == name.namespace
         ]
         return search(claim, here, loads, limits)
+
+    def _is_known_to_run(self, name: Name, plant_id: str) -> bool:
+        shard = self._fleet.plant(name).shard
+        return (
+            self._runs(name, plant_id)
+            and shard is not None
+            and plant_id not in self._fleet.shard(shard).hearsay
+        )
 
     def _runs(self, name: Name, plant_id: str) -> bool:
         record = self._fleet.plants.get(name)

@@ -239,7 +239,7 @@ class ShardReconciler:
         for metadata in list(self._objects.all(SECRETS)):
             shard = shard_of(metadata.name, metadata.namespace, metadata.labels)
             if shard is not None:
-                self._take_in(shard, await self._client.get(SECRETS, metadata.namespace, metadata.name))
+                await self._take_in(shard, await self._client.get(SECRETS, metadata.namespace, metadata.name))
         for metadata in self._objects.all(STATEFUL_SETS):
             found = _labelled(metadata.namespace, metadata.labels)
             if found is not None:
@@ -254,15 +254,21 @@ class ShardReconciler:
             record = self._fleet.plants.get(name)
             if record is not None and record.shard is not None:
                 continue
-            observed = observed_in(PlantObserved, self._objects.status(PLANTS, *name))
-            if observed.shard is None or observed.plant_id is None:
-                continue
-            pool = observed.gateway.removeprefix(names.gateway_prefix()).removesuffix(f"-{observed.shard}")
-            shard = Shard(metadata.namespace, pool, observed.shard)
-            if observed.gateway == names.gateway(pool, observed.shard) and shard in self._fleet.shards:
-                self._fleet.assign(name, shard, observed.plant_id)
+            shard, plant_id = self._said_to_be(name)
+            if shard is not None and shard in self._fleet.shards:
+                self._fleet.assign(name, shard, plant_id)
 
-    def _take_in(self, shard: Shard, document: Object) -> None:
+    def _said_to_be(self, name: Name) -> tuple[Shard | None, str]:
+        """Where a Plant was last, and under which plant id, as its status says, which only an operator writes."""
+        observed = observed_in(PlantObserved, self._objects.status(PLANTS, *name))
+        if observed.shard is None or observed.plant_id is None:
+            return None, ""
+        pool = observed.gateway.removeprefix(names.gateway_prefix()).removesuffix(f"-{observed.shard}")
+        if observed.gateway != names.gateway(pool, observed.shard):
+            return None, ""
+        return Shard(name.namespace, pool, observed.shard), observed.plant_id
+
+    async def _take_in(self, shard: Shard, document: Object) -> None:
         """Note what a bundle lists, and keep each plant's file until it is known whether it is still right."""
         record = self._fleet.shard(shard)
         secret = from_document(document)
@@ -277,14 +283,17 @@ class ShardReconciler:
             return
         record.generation = held.generation
         for left in held.leaving:
-            self._fleet.leave(shard, left)
-        for plant, packed in packed_in(record.files).items():
+            self._fleet.leave(shard, replace(left, since=min(left.since, held.generation)))
+            record.hearsay.add(left.plant_id)
+        for plant, packed in (await asyncio.to_thread(packed_in, record.files)).items():
             name = Name(shard.namespace, plant)
             known = self._fleet.plant(name)
             if known.shard is not None:  # another bundle lists it, too: only one may
                 log.warning("plant is in two bundles", plant=plant, shards=[str(known.shard), str(shard)])
                 continue
             self._fleet.assign(name, shard, packed.plant_id)
+            if self._said_to_be(name) != (shard, packed.plant_id):
+                record.hearsay.add(packed.plant_id)
             known.packed, known.written = packed, held.generation
         self._gateways.watch(shard)
 

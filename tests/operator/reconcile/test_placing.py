@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from voke_api.bundle import Leaving
 from voke_operator import names
 from voke_operator.kube.objects import Objects, known_of
 from voke_operator.kube.resources import STATEFUL_SETS
@@ -117,3 +118,26 @@ async def test_plants_that_change_pools_with_each_other_do_not_wait_for_each_oth
     world.place("roof", "id-1", "west")
     world.place("barn", "id-2", "east")
     assert (world.shard("roof"), world.shard("barn")) == (WEST, EAST)
+
+
+async def test_what_only_a_foreign_bundle_says_keeps_no_plant_from_running(world: World) -> None:
+    """Whoever may write Secrets in one namespace must not hold up the plants of another."""
+    elsewhere = Shard("attacker", "default", 0)
+    world.lists(elsewhere, anything="id-1")
+    world.fleet.leave(elsewhere, Leaving(plant="gone", plant_id="id-2", since=2**40))
+    world.fleet.shard(elsewhere).hearsay |= {"id-1", "id-2"}
+    world.fleet.assign(Name("attacker", "anything"), None)
+    world.placing.all_visited()
+    for plant, plant_id in (("roof", "id-1"), ("barn", "id-2")):
+        world.place(plant, plant_id, "east")
+        assert world.shard(plant) == EAST
+
+
+async def test_what_was_placed_here_keeps_a_plant_of_another_namespace_waiting(world: World) -> None:
+    elsewhere = Shard("other", "default", 0)
+    world.fleet.shard(elsewhere).hearsay.add("id-1")
+    world.lists(elsewhere, roof="id-1")  # as placed by this operator
+    world.fleet.assign(Name("other", "roof"), None)
+    world.placing.all_visited()
+    world.place("roof", "id-1", "east")
+    assert world.shard("roof") is None
