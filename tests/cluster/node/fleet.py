@@ -69,8 +69,8 @@ class Fleet:
         await asyncio.to_thread(self.here.plane.apply, *documents, namespace=self.namespace)
 
     async def pool(self, name: str = "default", **spec: Any) -> None:
-        """A GatewayPool with small pods that lead to the Voke."""
-        await self.apply(*voke_documents(self.voke, pool=name, pod=SMALL, **spec))
+        """A GatewayPool that leads to the Voke, with small pods."""
+        await self.apply(*voke_documents(self.voke, pool=name, **{"pod": SMALL, **spec}))
 
     async def document(self, name: str, **spec: Any) -> Json:
         """A Plant with a PLC of its own, and a tick of a second."""
