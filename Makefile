@@ -21,7 +21,7 @@ run: install
 test: install lint
 	$(PY) -m pytest -n 3 --dist loadfile --ignore=tests/cluster $(ARGS)
 
-# A real Kubernetes API and Helm, built from source at the first time: minutes, then seconds. Root also gets the images.
+# A real Kubernetes API, Helm and CoreDNS, built from source at the first time: minutes, then seconds. Root also gets the images.
 test-cluster: install
 	$(PY) -m tests.cluster.binaries
 	if [[ $$(id -u) == 0 ]]; then scripts/install-node && $(PY) -m tests.cluster.image; fi

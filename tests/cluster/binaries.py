@@ -1,7 +1,7 @@
-"""Where the tests' Kubernetes and Helm come from: binaries that are there already, or built once from source.
+"""Where the tests' Kubernetes, and the tools beside it, come from: binaries that are there already, or built once from source.
 
 ``python -m tests.cluster.binaries`` prints the directories, and builds what is not there (minutes, the first
-time). Versions are those in ``kubernetes/go.mod`` and ``helm/go.mod``; ``--update 1.37.0`` writes the first for
+time). Versions are those in ``kubernetes/go.mod`` and ``tools/go.mod``; ``--update 1.37.0`` writes the first for
 another Kubernetes.
 """
 
@@ -17,25 +17,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from voke_sim.voke.plugin import cache_directory
 
 SOURCE: Final = Path(__file__).with_name("kubernetes")
-HELM_SOURCE: Final = Path(__file__).with_name("helm")
+TOOLS_SOURCE: Final = Path(__file__).with_name("tools")
 GO_REQUIREMENT: Final = Path(__file__).parents[2] / "requirements" / "go.txt"
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 """What a test without a node needs."""
 NODE: Final = ("kube-scheduler", "kubelet", "kube-proxy")
-HELM: Final = {
+TOOLS: Final = {
     "helm": "helm.sh/helm/v3/cmd/helm",
     "helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+    "coredns": "./coredns",
 }
-"""Programs for the chart, and their packages."""
+"""Programs that are no part of Kubernetes, and their packages. One go.mod has them all: what they have in common is
+compiled once."""
+MONITORS: Final = tuple(f"monitoring.coreos.com_{kind}.yaml" for kind in ("servicemonitors", "podmonitors"))
+"""Definitions of the Prometheus operator's kinds that the chart makes."""
 
+_MONITORING: Final = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 _GIVEN: Final = "KUBEBUILDER_ASSETS"
 _VERSION: Final = "k8s.io/component-base/version"
 
@@ -47,11 +51,6 @@ class BinariesError(RuntimeError):
 def version() -> str:
     """Kubernetes' version that is built here, without the ``v``."""
     return _required(SOURCE, "k8s.io/kubernetes")
-
-
-def helm_version() -> str:
-    """Helm's, without the ``v``."""
-    return _required(HELM_SOURCE, "helm.sh/helm/v3")
 
 
 def binaries(wanted: Sequence[str] = CONTROL_PLANE) -> Path:
@@ -69,13 +68,13 @@ def binaries(wanted: Sequence[str] = CONTROL_PLANE) -> Path:
     return place
 
 
-def helm_binaries() -> Path:
-    """The directory that holds Helm and its unit tests.
+def tools() -> Path:
+    """The directory that holds the tools, and the definitions of monitors.
 
     Raises:
         BinariesError: it is not built yet.
     """
-    place = cached_helm()
+    place = cached_tools()
     if not place.exists():
         raise BinariesError(f"there is no {place}; `python -m tests.cluster.binaries` makes it")
     return place
@@ -86,46 +85,59 @@ def cached() -> Path:
     return _cache("kubernetes", version(), SOURCE)
 
 
-def cached_helm() -> Path:
-    """The same for Helm, which is told the Kubernetes that charts are for if it is not asked to look."""
-    return _cache(f"helm-for-{version()}", helm_version(), HELM_SOURCE)
+def cached_tools() -> Path:
+    """The same for the tools; Helm is told the Kubernetes that charts are for if it is not asked to look."""
+    return _cache("tools-for-kubernetes", version(), TOOLS_SOURCE)
 
 
 def build() -> None:
-    """Fill the cache, unless it is filled.
+    """Fill the cache, unless it is filled; of Kubernetes only if its programs are not given.
 
     Raises:
         BinariesError: there is no Go, or it failed.
     """
-    if cached().exists():
+    if not os.environ.get(_GIVEN):
+        _fill(cached(), f"Kubernetes {version()}", _build_kubernetes)
+    _fill(cached_tools(), f"{', '.join(TOOLS)}", _build_tools)
+
+
+def _fill(destination: Path, what: str, build_into: Callable[[Path], None]) -> None:
+    """By way of a directory beside it: two processes may build at once, and one may be killed."""
+    if destination.exists():
         return
-    print(f"Building Kubernetes {version()} from source; the first time this takes minutes.", file=sys.stderr)
+    print(f"Building {what} from source; the first time this takes minutes.", file=sys.stderr)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix="build-") as scratch:
+        built = Path(scratch) / destination.name
+        built.mkdir()
+        build_into(built)
+        if not destination.exists():
+            built.rename(destination)
+
+
+def _build_kubernetes(built: Path) -> None:
     major, minor, _ = version().split(".", 2)
     facts = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    with _filling(cached()) as built:
-        variables = {f"{_VERSION}.{name}": value for name, value in facts.items()}
-        _go_build(SOURCE, built / "kubernetes", ["."], variables)
-        for name in (*CONTROL_PLANE, *NODE):
-            (built / name).symlink_to("kubernetes")
+    variables = {f"{_VERSION}.{name}": value for name, value in facts.items()}
+    _go_build(SOURCE, built / "kubernetes", ["."], variables)
+    for name in (*CONTROL_PLANE, *NODE):
+        (built / name).symlink_to("kubernetes")
 
 
-def build_helm() -> None:
-    """The same for Helm.
-
-    Raises:
-        BinariesError: there is no Go, or it failed.
-    """
-    if cached_helm().exists():
-        return
-    print(f"Building Helm {helm_version()} from source; the first time this takes minutes.", file=sys.stderr)
+def _build_tools(built: Path) -> None:
     major, minor, _ = version().split(".", 2)
     variables = {
-        "helm.sh/helm/v3/internal/version.version": f"v{helm_version()}",
+        "helm.sh/helm/v3/internal/version.version": f"v{_required(TOOLS_SOURCE, 'helm.sh/helm/v3')}",
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": major,
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": minor,
     }
-    with _filling(cached_helm()) as built:
-        _go_build(HELM_SOURCE, built, list(HELM.values()), variables)
+    _go_build(TOOLS_SOURCE, built, list(TOOLS.values()), variables)
+    definitions = built / "definitions"
+    generate = ("tool", "controller-gen", "crd", f"paths={_MONITORING}", f"output:crd:dir={definitions}")
+    _go(*generate, source=TOOLS_SOURCE)
+    for name in MONITORS:
+        (definitions / name).rename(built / name)
+    shutil.rmtree(definitions)
 
 
 def _required(source: Path, module: str) -> str:
@@ -137,28 +149,16 @@ def _required(source: Path, module: str) -> str:
 
 def _cache(name: str, number: str, source: Path) -> Path:
     key = hashlib.sha256(platform.machine().encode())
-    for path in sorted(source.iterdir()):
-        key.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+        key.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
     return cache_directory() / f"{name}-{number}-{key.hexdigest()[:16]}"
-
-
-@contextmanager
-def _filling(destination: Path) -> Iterator[Path]:
-    """A directory that becomes ``destination``: two processes may build at once, and one may be killed."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix="build-") as scratch:
-        built = Path(scratch) / destination.name
-        built.mkdir()
-        yield built
-        if not destination.exists():
-            built.rename(destination)
 
 
 def _go_build(source: Path, output: Path, packages: Sequence[str], variables: Mapping[str, str]) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
     _go(
         "build",
-        *("-mod=readonly", "-trimpath", "-ldflags", flags, "-o", str(output)),
+        *("-mod=readonly", "-ldflags", flags, "-o", str(output)),
         *packages,
         source=source,
     )
@@ -185,9 +185,15 @@ def update(wanted: str) -> None:
 
 
 def _go(*arguments: str, capture: bool = False, source: Path = SOURCE) -> str:
-    environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "local"}
+    program = _go_program()
+    environment = os.environ | {
+        "CGO_ENABLED": "0",
+        "GOFLAGS": "-buildvcs=false -trimpath",  # the same for all, or what is compiled is not shared
+        "GOTOOLCHAIN": "local",
+        "PATH": f"{Path(program).parent}{os.pathsep}{os.environ['PATH']}",  # some of its tools ask it in turn
+    }
     done = subprocess.run(
-        [_go_program(), *arguments],
+        [program, *arguments],
         cwd=source,
         env=environment,
         check=False,
@@ -239,17 +245,15 @@ def _numbers(text: str) -> tuple[int, ...]:
 def main() -> None:
     """Print where the programs are."""
     parser = argparse.ArgumentParser(
-        description="Where the tests' Kubernetes and Helm are; built if they are not there."
+        description="Where the tests' Kubernetes and its tools are; built if they are not there."
     )
     parser.add_argument("--update", metavar="VERSION", help="write kubernetes/go.mod for this version first")
     wanted = parser.parse_args().update
     try:
         if wanted:
             update(wanted)
-        if not os.environ.get(_GIVEN):
-            build()
-        build_helm()
-        print(binaries(), helm_binaries(), sep="\n")
+        build()
+        print(binaries(), tools(), sep="\n")
     except BinariesError as error:
         sys.exit(str(error))
 

@@ -57,7 +57,6 @@ def up() -> None:
         try:
             check_possible()
             binaries.build()
-            binaries.build_helm()
             image.build()
         except (MachineError, ImageError, binaries.BinariesError) as error:
             sys.exit(str(error))
@@ -182,7 +181,7 @@ def _running() -> int | None:
 
 
 def _words() -> str:
-    path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.helm_binaries()))
+    path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.tools()))
     plugins = Path(sys.prefix) / "bin"
     return f"""\
 A cluster runs on this computer, with the chart and three Plants. To use it:
@@ -197,7 +196,7 @@ A cluster runs on this computer, with the chart and three Plants. To use it:
     kubectl explain plant.spec.devices
     kubectl logs voke-gw-default-0-0
     kubectl delete pod voke-gw-default-0-0      # and see the Plants come back
-    helm list -n {OWN}
+    helm test voke-fleet -n {OWN}
     tail -f {_VOKE_LOG}     # what arrives at Voke, and its verdict
 
 `make cluster-down` ends it."""

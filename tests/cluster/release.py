@@ -47,6 +47,14 @@ class RunningRelease:
         """Take the release away, and wait until the operator is gone."""
         self._release.helm("uninstall", self._release.name, *_WAIT)
 
+    def test(self) -> str:
+        """``helm test``; what it says.
+
+        Raises:
+            AssertionError: it failed; the message is what it said.
+        """
+        return self._release.helm("test", self._release.name, "--timeout", "60s").stdout
+
     def operator_pods(self) -> list[str]:
         """Names of its pods."""
         selector = self._release.deployment()["spec"]["selector"]["matchLabels"]
@@ -60,15 +68,16 @@ class RunningRelease:
 
     def drain(self) -> None:
         """Drain the node. One operator only: the budget of two waits for one of them to run on another node."""
-        self._scale(1)
+        self.scale(1)
         self.cluster.plane.kubectl("drain", NODE, "--delete-emptydir-data", "--timeout=50s")
 
     def uncordon(self) -> None:
         """Let pods onto the node again, and the operators be as many as the chart says."""
         self.cluster.plane.kubectl("uncordon", NODE)
-        self._scale(2)
+        self.scale(2)
 
-    def _scale(self, replicas: int) -> None:
+    def scale(self, replicas: int) -> None:
+        """Have so many operators; not waited for."""
         name = self._release.account
         self.cluster.plane.kubectl("scale", "deployment", name, "-n", self.own, f"--replicas={replicas}")
 

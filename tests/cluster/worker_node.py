@@ -1,4 +1,4 @@
-"""A node that runs pods: containerd, kubelet and kube-proxy on a machine of their own. Root only.
+"""A node that runs pods: containerd, kubelet, kube-proxy and CoreDNS on a machine of their own. Root only.
 
 What Kubernetes does on it is the real thing, with two limits: nothing enforces NetworkPolicies (the network is
 CNI's plain bridge), and there is no registry, so images are imported and pods must not pull.
@@ -7,6 +7,7 @@ CNI's plain bridge), and there is no registry, so images are imported and pods m
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from typing import Any, Final
 
 import yaml
 
-from tests.cluster import pause
+from tests.cluster import dns, pause
+from tests.cluster.binaries import tools
 from tests.cluster.control_plane import PODS, ControlPlane
 from tests.cluster.machine import ADDRESS, Machine, MachineError, Program, check_possible, tool
 
@@ -24,6 +26,7 @@ _PODS_HERE: Final = "10.244.0.0/24"
 _PLUGINS: Final = Path("/usr/lib/cni")
 _PLUGINS_NEEDED: Final = ("bridge", "host-local", "loopback", "portmap")
 _NAMESPACE: Final = "k8s.io"
+_DNS: Final = "coredns"
 _CONTAINERD: Final = "containerd"
 _KUBELET: Final = "kubelet"
 _PROXY: Final = "kube-proxy"
@@ -59,6 +62,8 @@ class Node:
         try:
             node._start_containerd()
             node.import_image(pause.pause_archive(machine.directory))
+            plane.apply(*dns.rights())
+            node.start_dns()
             node.start_kubelet()
             node._start_proxy()
             node.until_ready()
@@ -81,6 +86,18 @@ class Node:
         self._await(self._ready, "the node is not Ready", within)
 
     # -- faults
+
+    def stop_dns(self) -> None:
+        """As by a crash: no name is known until :meth:`start_dns`."""
+        self._programs.pop(_DNS).stop()
+
+    def start_dns(self) -> None:
+        """Returns when names are known."""
+        kubeconfig = self._plane.component(dns.USER)
+        corefile = self._here / "Corefile"
+        corefile.write_text(dns.corefile(kubeconfig))
+        self._start(_DNS, "-conf", str(corefile), program=tools() / _DNS)
+        self._await(_dns_ready, "CoreDNS is not ready", _WITHIN)
 
     def stop_kubelet(self) -> None:
         """As by a crash; pods run on."""
@@ -201,12 +218,25 @@ class Node:
             "enforceNodeAllocatable": [],
             "failCgroupV1": False,
             "failSwapOn": False,
+            "clusterDNS": [ADDRESS],
+            "clusterDomain": dns.DOMAIN,
             "resolvConf": str(here / "resolv.conf"),
             "evictionHard": {"memory.available": "100Mi"},
             "imageGCHighThresholdPercent": 100,  # no registry would give an image back
             "nodeStatusUpdateFrequency": "4s",
         }
         (here / "kubelet.yaml").write_text(yaml.safe_dump(configuration))
+
+
+def _dns_ready() -> bool:
+    connection = http.client.HTTPConnection(ADDRESS, dns.READY_PORT, timeout=5)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _containerd(here: Path, socket: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.cluster.dns import VOKE_NAME
 from tests.cluster.machine import ADDRESS
 from tests.cluster.showcase import EXAMPLES, FIRST_PORT, VOKE_PORTS
 from voke_sim.demo import INTERVAL, SITES
@@ -23,6 +24,6 @@ def test_plants_and_profiles_are_those_of_the_simulated_sites() -> None:
     found = {path.stem: list(yaml.safe_load_all(path.read_text())) for path in Path(EXAMPLES).glob("*.yaml")}
     pool = found.pop("pool")[0]["spec"]["voke"]
     assert found == expected
-    assert pool["host"] == ADDRESS
+    assert pool["host"] == VOKE_NAME
     wanted = {"mtls": VOKE_PORTS.mtls, "jwt": VOKE_PORTS.jwt, "password": VOKE_PORTS.password}
     assert pool["ports"] == wanted

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.binaries import MONITORS, tools
 from tests.cluster.charts import CHART, of_kind, rendered, run
 from tests.cluster.control_plane import ControlPlane
 from voke_operator import names
@@ -28,11 +29,18 @@ EVERYTHING = {
     "defaultPool": {"voke": {"host": "voke.example"}, "pod": {"egressCIDRs": ["10.0.0.0/8"]}},
     "serviceAccount": {"annotations": {"a": "b"}},
 }
+MONITORED = {"enabled": True, "additionalLabels": {"release": "prometheus"}, "interval": "1m"}
 MODES: dict[str, dict[str, Any]] = {
     "cluster": {},
     "namespaces": {"watch": {"namespaces": ["default", "kube-public"]}},
     "everything": EVERYTHING,
+    "monitored": {"monitoring": {"serviceMonitor": MONITORED, "podMonitor": MONITORED}},
+    "monitored-namespaces": {
+        "watch": {"namespaces": ["default", "kube-public"]},
+        "monitoring": {"serviceMonitor": MONITORED, "podMonitor": MONITORED},
+    },
 }
+DRY = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
 
 
 def test_helm_finds_nothing_to_say() -> None:
@@ -47,13 +55,32 @@ def test_the_suites_of_the_chart_pass() -> None:
     assert f"Test Suites: {suites} passed, {suites} total" in said
 
 
+@pytest.fixture(scope="module")
+def prometheus(control_plane: ControlPlane) -> None:
+    """The Prometheus operator's monitors are served, by definitions made of its own types."""
+    definitions = ",".join(str(tools() / name) for name in MONITORS)
+    control_plane.kubectl("apply", "--server-side", "-f", definitions)
+    control_plane.kubectl("wait", "--for=condition=established", "--timeout=30s", "-f", definitions)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_api_server_takes_every_object_with_no_field_unknown(
-    control_plane: ControlPlane, namespace: str, mode: str
+    control_plane: ControlPlane, prometheus: None, namespace: str, mode: str
 ) -> None:
     documents = rendered(MODES[mode], namespace=namespace)
-    dry = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-")
-    control_plane.kubectl(*dry, given=yaml.safe_dump_all(documents))
+    control_plane.kubectl(*DRY, given=yaml.safe_dump_all(documents))
+
+
+@pytest.mark.parametrize(
+    ("kind", "endpoints"), [("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")]
+)
+def test_the_api_server_knows_a_monitor_to_the_last_field(
+    control_plane: ControlPlane, prometheus: None, namespace: str, kind: str, endpoints: str
+) -> None:
+    (monitor,) = of_kind(rendered(MODES["monitored"], namespace=namespace), kind)
+    monitor["spec"][endpoints][0]["pathh"] = "/"
+    refused = control_plane.kubectl(*DRY, given=yaml.safe_dump(monitor), check=False)
+    assert f".spec.{endpoints}[0].pathh: field not declared in schema" in refused.stderr
 
 
 def test_its_pods_are_allowed_where_pods_are_restricted(control_plane: ControlPlane, namespace: str) -> None:
@@ -124,10 +151,3 @@ def test_a_changed_default_restarts_the_operator_and_nothing_else_does() -> None
     plain = template({})
     assert template({"defaultPool": {"writes": "Disabled"}}) != plain
     assert template({"networkPolicy": {"metricsFrom": []}}) == plain
-
-
-def test_what_the_policies_say_of_gateways_is_what_gateways_are() -> None:
-    (policy,) = of_kind(rendered(), "NetworkPolicy")
-    assert policy["spec"]["egress"][2]["to"][0]["podSelector"] == {
-        "matchLabels": {names.APP: names.GATEWAY_APP}
-    }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.binaries import helm_binaries
+from tests.cluster.binaries import tools
 from tests.cluster.node.fleet import Fleet
 from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
@@ -41,7 +41,7 @@ async def test_what_was_saved_comes_back_with_the_same_keys(
     await sites.add("other")
     before = await sites.key_ids("brno", "other")
     plane = sites.here.plane
-    programs = f"{plane.programs}:{helm_binaries()}:{os.environ['PATH']}"
+    programs = f"{plane.programs}:{tools()}:{os.environ['PATH']}"
 
     def follow(heading: str) -> None:
         commands = blocks()[heading].replace("energy", sites.namespace)

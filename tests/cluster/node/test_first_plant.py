@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.cluster.installation import Installation
-from tests.cluster.machine import ADDRESS
 from tests.cluster.node.fleet import Fleet
 from tests.cluster.release import OWN, RunningRelease
 from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
@@ -78,28 +77,6 @@ async def test_a_gateways_pod_has_no_rights_and_writes_nowhere_but_to_its_outbox
     said = await inside(sites, capabilities)
     assert "CapEff:\\t0000000000000000" in said
     assert "NoNewPrivs:\\t1" in said
-
-
-async def test_the_network_policy_lets_in_http_only_and_out_what_the_pool_lists(sites: Fleet) -> None:
-    await sites.apply(
-        {
-            "apiVersion": "voke.lovinka.com/v1alpha1",
-            "kind": "GatewayPool",
-            "metadata": {"name": "default"},
-            "spec": {
-                "voke": (await sites.get("gatewaypool", "default"))["spec"]["voke"],
-                "pod": {"egressCIDRs": [f"{ADDRESS}/32"], "resources": {"requests": {"cpu": "10m"}}},
-            },
-        }
-    )
-    await sites.add("brno")
-    policy = (await sites.get("networkpolicy", names.disruption_budget("default")))["spec"]
-    pod = await sites.gateway()
-    selector = policy["podSelector"]["matchLabels"].items()
-    assert selector <= pod["metadata"]["labels"].items(), "it is about this pod"
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9100}]}]
-    assert {"to": [{"ipBlock": {"cidr": f"{ADDRESS}/32"}}]} in policy["egress"]
-    assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"]
 
 
 async def inside(sites: Fleet, program: str) -> str:

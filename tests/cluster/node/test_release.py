@@ -1,4 +1,4 @@
-"""The life of a release: upgraded, rolled back, uninstalled, installed again; plants notice nothing."""
+"""The life of a release: tested, upgraded, rolled back, uninstalled, installed again; plants notice nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.charts import FIRST
 from tests.cluster.node.fleet import Fleet
-from tests.cluster.release import RunningRelease
+from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
 
 pytestmark = pytest.mark.timeout(400)
@@ -53,3 +53,18 @@ async def test_uninstalling_leaves_gateways_running_and_deletes_nothing_of_the_u
         await sites.add("after")
     assert await sites.key_ids("brno") == keys
     assert await sites.restarts() == 0
+
+
+def test_helm_test_passes_when_an_operator_is_ready_and_says_so_when_none_is(release: RunningRelease) -> None:
+    plane = release.cluster.plane
+    assert "Phase:          Succeeded" in release.test()
+    release.scale(0)
+    try:
+        gone = ("wait", "--for=delete", "pod", "-n", OWN, "--timeout=50s", *release.operator_pods())
+        plane.kubectl(*gone)
+        with pytest.raises(AssertionError, match="failed"):
+            release.test()
+        said = plane.kubectl("logs", "-n", OWN, "voke-fleet-operator-ready").stdout
+        assert "no operator is ready behind http://voke-fleet-operator.voke-system.svc:8080/readyz: " in said
+    finally:
+        release.install()
