@@ -56,6 +56,11 @@ def up() -> None:
         SystemExit: it did not come up; the message says why.
     """
     if _running() is None:
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if foreign := {each.name for each in STATE.iterdir()} - {each.name for each in (*_MADE, *_LOGS)}:
+            sys.exit(
+                f"{STATE} is no cluster's: it holds {', '.join(sorted(foreign))}; name an empty directory"
+            )
         try:
             check_possible()
             binaries.build()
@@ -63,11 +68,6 @@ def up() -> None:
             image.build()
         except (MachineError, ImageError, binaries.BinariesError) as error:
             sys.exit(str(error))
-        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if foreign := {each.name for each in STATE.iterdir()} - {each.name for each in (*_MADE, *_LOGS)}:
-            sys.exit(
-                f"{STATE} is no cluster's: it holds {', '.join(sorted(foreign))}; name an empty directory"
-            )
         _clear()
         with _LOG.open("wb") as log:
             serving = subprocess.Popen(
