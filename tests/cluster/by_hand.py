@@ -43,6 +43,8 @@ _LOG: Final = STATE / "log"
 _VOKE_LOG: Final = STATE / "voke.log"
 _VOKE: Final = STATE / "voke"
 _KUBECONFIG: Final = STATE / "kubeconfig"
+_MADE: Final = (_VOKE, _KUBECONFIG, _READY, _PID)
+_LOGS: Final = (_LOG, _VOKE_LOG)
 _UP_WITHIN: Final = 300.0
 _DOWN_WITHIN: Final = 60.0
 
@@ -54,14 +56,18 @@ def up() -> None:
         SystemExit: it did not come up; the message says why.
     """
     if _running() is None:
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if foreign := {each.name for each in STATE.iterdir()} - {each.name for each in (*_MADE, *_LOGS)}:
+            sys.exit(
+                f"{STATE} is no cluster's: it holds {', '.join(sorted(foreign))}; name an empty directory"
+            )
         try:
             check_possible()
             binaries.build()
             image.build()
         except (MachineError, ImageError, binaries.BinariesError) as error:
             sys.exit(str(error))
-        shutil.rmtree(STATE, ignore_errors=True)
-        STATE.mkdir(mode=0o700, parents=True)
+        _clear()
         with _LOG.open("wb") as log:
             serving = subprocess.Popen(
                 [sys.executable, "-m", "tests.cluster.by_hand", "serve"],
@@ -91,9 +97,17 @@ def down() -> None:
         if time.monotonic() > deadline:
             sys.exit(f"process {pid} does not end; its log is {_LOG}")
         time.sleep(0.1)
-    shutil.rmtree(_VOKE, ignore_errors=True)
-    for made in (_KUBECONFIG, _READY, _PID):
-        made.unlink(missing_ok=True)
+    if _LOG.exists():  # else it was never up here, and what is here is somebody else's
+        _clear()
+
+
+def _clear() -> None:
+    """Remove what a cluster made, but for its logs."""
+    for made in _MADE:
+        if made.is_dir():
+            shutil.rmtree(made)
+        else:
+            made.unlink(missing_ok=True)
 
 
 def serve() -> None:

@@ -173,6 +173,21 @@ def test_what_the_documentation_and_the_command_itself_tell_to_try_works(shell: 
     assert sorted(each.name for each in shell.state.iterdir()) == ["log", "voke.log"], "no keys"
 
 
+def test_a_directory_of_somebody_elses_is_left_alone(shell: Shell) -> None:
+    shell.state.mkdir(parents=True)
+    for name in ("thesis.txt", "kubeconfig"):
+        (shell.state / name).write_text("mine")
+    with pytest.raises(
+        AssertionError, match=r"is no cluster's: it holds thesis\.txt; name an empty directory"
+    ):
+        shell.make("cluster")
+    shell.make("cluster-down")
+    assert {each.name: each.read_text() for each in shell.state.iterdir()} == {
+        "thesis.txt": "mine",
+        "kubeconfig": "mine",
+    }
+
+
 def _gateway(shell: Shell) -> tuple[str, int]:
     """Which pod it is, and how often it was started anew."""
     pod = json.loads(shell.run(f"kubectl get pod {POD} -o json"))
