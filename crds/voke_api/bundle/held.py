@@ -114,12 +114,13 @@ def _packed(name: str, held: HeldPlant, read: Reader) -> PackedPlant:
     )
 
 
-def _endpoints(spec: Mapping[str, Any]) -> frozenset[Endpoint]:
+def _endpoints(spec: Mapping[str, Any]) -> tuple[Endpoint, ...]:
     """As :func:`voke_api.fleet.endpoints` has them."""
     if spec.get("suspend"):
-        return frozenset()
+        return ()
     found = (connection.get("modbusTcp") for connection in spec["connections"])
-    return frozenset(endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
+    places = (endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
+    return tuple(dict.fromkeys(places))
 
 
 def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:
