@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from voke_api.problems import Path, Problem, Severity
 from voke_api.resources.plant import Plant
 
-Endpoint = tuple[str, int]
-"""Host, in lower case, and port of a PLC."""
+Endpoint = str
+"""Host, in lower case, and port of a PLC, such as ``10.20.3.11:502``."""
 
 
 def check_fleet(
@@ -50,22 +51,21 @@ def duplicate_plant_id(plant: Plant, owner: Plant) -> Problem:
     return _problem(plant, ("spec", "plantId"), message, plant.spec.plant_id)
 
 
-def endpoints(plant: Plant) -> frozenset[Endpoint]:
-    """The PLCs that a plant connects to; a suspended one connects to none."""
+def endpoints(plant: Plant) -> tuple[Endpoint, ...]:
+    """The PLCs that a plant connects to, each once; a suspended one connects to none."""
     found = (connection.modbus_tcp for connection in plant.spec.connections if not plant.spec.suspend)
-    return frozenset(endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None)
+    return tuple(dict.fromkeys(endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None))
 
 
 def endpoint(host: str, port: int) -> Endpoint:
-    """A PLC as it is compared: the name is not resolved."""
-    return host.lower(), port
+    """A PLC as it is compared: the name is not resolved. Interned, for a fleet has many and each in several places."""
+    return sys.intern(f"{host.lower()}:{port}")
 
 
 def endpoint_taken(place: Endpoint, owner: str) -> str:
     """That the Plant ``owner`` connects to a PLC, so that no other Plant of its gateway may."""
-    host, port = place
     return (
-        f"Plant {owner} connects to {host}:{port} already, and a PLC is read and written by one Plant: put the devices of "
+        f"Plant {owner} connects to {place} already, and a PLC is read and written by one Plant: put the devices of "
         "both into one Plant, or reach those of this one by another address or port"
     )
 
@@ -85,7 +85,8 @@ def endpoint_problems(
     owners = {
         (*_pool(plant), place): plant
         for plant in plants
-        for place in endpoints(plant) & frozenset(holds.get(plant.metadata.name, ()))
+        for place in endpoints(plant)
+        if place in holds.get(plant.metadata.name, ())
     }
     anywhere: dict[Endpoint, Plant] = {}
     for plant in plants:

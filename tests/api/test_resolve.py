@@ -219,7 +219,7 @@ def test_a_plc_is_for_one_plant_of_a_pool() -> None:
 
 def test_a_plc_belongs_to_the_plant_that_has_it_already() -> None:
     plants = [named("a", "plc.example"), named("b", "plc.example")]
-    found = check_fleet(plants, {"b": {("plc.example", 502)}, "a": {("other.example", 502)}})
+    found = check_fleet(plants, {"b": {"plc.example:502"}, "a": {"other.example:502"}})
     assert said(found) == [("a", "spec.connections[0].modbusTcp.host", "error")]
 
 

@@ -122,15 +122,16 @@ def _packed(name: str, held: HeldPlant, read: Reader) -> PackedPlant:
     )
 
 
-def _endpoints(spec: Mapping[str, Any]) -> frozenset[Endpoint]:
+def _endpoints(spec: Mapping[str, Any]) -> tuple[Endpoint, ...]:
     """As :func:`voke_api.fleet.endpoints` has them."""
     if spec.get("suspend"):
-        return frozenset()
+        return ()
     found = (connection.get("modbusTcp") for connection in spec["connections"])
-    places = frozenset(endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
-    if any(len(host) > _MAX_NAME for host, _ in places):
+    places = (endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
+    different = tuple(dict.fromkeys(places))
+    if any(len(host) > _MAX_NAME for host, _ in different):
         raise ValueError("a host has a name that no host has")
-    return places
+    return different
 
 
 def credentials_in(files: Mapping[str, bytes], name: str, *, plant_id: str) -> PlantCredentials:

@@ -39,7 +39,7 @@ class PackedPlant:
     """SHA-256 of ``content``."""
     profiles: frozenset[str]
     """Names of the DeviceProfiles that it uses."""
-    endpoints: frozenset[Endpoint] = frozenset()
+    endpoints: tuple[Endpoint, ...] = ()
     """PLCs that it connects to."""
     authority: bytes | None = field(default=None, repr=False)
     """PEM of the root that its broker's certificate must lead to."""

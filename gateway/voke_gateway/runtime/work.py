@@ -103,12 +103,12 @@ def _endpoints(plant: ResolvedPlant) -> dict[str, Endpoint]:
     """The PLCs of a plant, by claim."""
     found = (connection.modbus_tcp for connection in plant.connections)
     places = [endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None]
-    return {f"PLC {host}:{port}": (host, port) for host, port in places}
+    return {f"PLC {place}": place for place in places}
 
 
 def _twice(plant: ResolvedPlant) -> str:
     """Why the plant gets in its own way; empty if it does not."""
     found = (connection.modbus_tcp for connection in plant.connections)
     counts = Counter(endpoint(tcp.host, tcp.port) for tcp in found if tcp is not None)
-    (host, port), count = max(counts.items(), key=lambda item: item[1], default=(("", 0), 0))
-    return f"two connections lead to PLC {host}:{port}; let its devices share one" if count > 1 else ""
+    place, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    return f"two connections lead to PLC {place}; let its devices share one" if count > 1 else ""

@@ -36,7 +36,7 @@ class References:
     profiles: AbstractSet[str] = frozenset()
     secrets: AbstractSet[str] = frozenset()
     """That the Plant, or its pool for it, refers to."""
-    endpoints: AbstractSet[Endpoint] = frozenset()
+    endpoints: tuple[Endpoint, ...] = ()
     """PLCs that it connects to."""
 
 
@@ -136,6 +136,8 @@ class Fleet:
         """By pool: how far its gateways are with a new pod template, if not all have it and are back."""
         self._users: dict[tuple[str, str, str], set[Name]] = {}
         """Plants by what they depend on: kind, namespace, name."""
+        self._plcs: dict[Name, dict[Endpoint, Name | frozenset[Name]]] = {}
+        """Plants by pool and PLC. A PLC has one Plant, hardly ever more: a set for each would take 20 MB of 100,000."""
         self._holders: dict[str, set[Shard]] = {}
 
     def plant(self, name: Name) -> PlantRecord:
@@ -153,6 +155,8 @@ class Fleet:
             self._users[each].discard(name)
             if not self._users[each]:
                 del self._users[each]
+        self._note_plcs(name, record.references, uses=False)
+        self._note_plcs(name, references, uses=True)
         record.references = references
         for each in self._uses(name, references):
             self._users.setdefault(each, set()).add(name)
@@ -236,7 +240,8 @@ class Fleet:
 
     def with_endpoint(self, pool: Name, place: Endpoint) -> frozenset[Name]:
         """Plants of that pool that connect to that PLC."""
-        return frozenset(self._users.get(_endpoint_of(pool, place), ()))
+        found = self._plcs.get(pool, {}).get(place, frozenset())
+        return frozenset((found,)) if isinstance(found, Name) else found
 
     def in_pool(self, pool: Name) -> frozenset[Name]:
         """Plants that name that pool."""
@@ -274,10 +279,14 @@ class Fleet:
             yield "profile", name.namespace, profile
         for secret in references.secrets:
             yield "secret", name.namespace, secret
+
+    def _note_plcs(self, name: Name, references: References, *, uses: bool) -> None:
+        """Note that a Plant uses its PLCs, or that it does not any more."""
+        pool = Name(name.namespace, references.pool)
         for place in references.endpoints:
-            yield _endpoint_of(Name(name.namespace, references.pool), place)
-
-
-def _endpoint_of(pool: Name, place: Endpoint) -> tuple[str, str, str]:
-    host, port = place
-    return "endpoint", f"{pool.namespace}/{pool.name}", f"{host}:{port}"
+            others = self.with_endpoint(pool, place) - {name}
+            users = others | {name} if uses else others
+            if users:
+                self._plcs.setdefault(pool, {})[place] = next(iter(users)) if len(users) == 1 else users
+            elif self._plcs.get(pool, {}).pop(place, None) is not None and not self._plcs[pool]:
+                del self._plcs[pool]

@@ -234,8 +234,8 @@ class PlantReconciler:
         waiting: set[Name] = set()
         if before.plant_id and before.plant_id != now.plant_id:
             waiting |= self._fleet.with_plant_id(before.plant_id)
-        kept = now.endpoints if now.pool == before.pool else frozenset()
-        for place in before.endpoints - kept:
+        kept = now.endpoints if now.pool == before.pool else ()
+        for place in set(before.endpoints).difference(kept):
             waiting |= self._fleet.with_endpoint(Name(name.namespace, before.pool), place)
         for other in waiting - {name}:
             self._add(Key(Kind.PLANT, *other), fresh=True)
