@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from itertools import groupby
 from random import Random
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.faulty_api import FaultyApi
 from tests.cluster.kube.contender import CONFIG_MAPS, LEDGER, LOST, TIMING
+from tests.support.loops import until
 from voke_operator.kube import errors
 from voke_operator.kube.client import Client
 from voke_operator.kube.lease import Lease, Timing, boot_clock
@@ -64,7 +64,7 @@ async def contending(
         await process.wait()
 
 
-async def test_a_stalled_leader_that_wakes_up_writes_nothing_more_and_ends(
+async def test_a_stalled_leader_that_wakes_up_begins_no_write_and_ends(
     control_plane: ControlPlane, client: Client, namespace: str
 ) -> None:
     since = (await client.list(CONFIG_MAPS, namespace)).resource_version
@@ -87,7 +87,9 @@ async def test_a_stalled_leader_that_wakes_up_writes_nothing_more_and_ends(
         async for event in events
         if event.type != "BOOKMARK" and event.object["metadata"]["name"] == LEDGER
     ]
-    assert [writer for writer, _ in groupby(writers)] == ["old", "new"]
+    assert {*writers} == {"old", "new"}
+    late = writers[writers.index("new") :].count("old")
+    assert late <= 1, "it may have been stopped between the look at the Lease and the socket"
     assert len(writers) > 20
 
 
@@ -122,12 +124,11 @@ async def test_a_killed_leader_is_followed_after_its_lease_has_run_out(
 async def test_many_who_want_it_at_once_are_led_by_one(client: Client, namespace: str) -> None:
     claims = [lease(client, namespace, f"c{number}") for number in range(8)]
     tasks = [asyncio.create_task(claim.acquire()) for claim in claims]
-    await asyncio.sleep(2)
-    leading = [claim for claim in claims if claim.leading]
-    assert len(leading) == 1
-    await leading[0].release()
-    await asyncio.sleep(2)
-    assert sum(claim.leading for claim in claims) == 1
+    for _ in range(2):
+        await until(lambda: any(claim.leading for claim in claims))
+        await asyncio.sleep(3 * TIMING.retry)
+        (leader,) = (claim for claim in claims if claim.leading)
+        await leader.release()
     for task, claim in zip(tasks, claims, strict=True):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -153,11 +154,7 @@ async def test_a_leader_that_cannot_renew_gives_up_before_others_may_take_over(
     held = lease(unlucky, namespace, "one")
     await held.acquire()
     async with faulty.away():
-        away = time.monotonic()
-        async with asyncio.timeout(TIMING.duration):
-            while held.leading:
-                await asyncio.sleep(0.01)
-        assert time.monotonic() - away < TIMING.renew_within + 0.5
+        await until(lambda: not held.leading, within=TIMING.duration)
         with pytest.raises(errors.FencedError, match="could not renew it in time"):
             held.check()
         async with asyncio.timeout(TIMING.duration):
