@@ -129,7 +129,7 @@ def _endpoints(spec: Mapping[str, Any]) -> tuple[Endpoint, ...]:
     found = (connection.get("modbusTcp") for connection in spec["connections"])
     places = (endpoint(str(tcp["host"]), int(tcp.get("port", MODBUS_PORT))) for tcp in found if tcp)
     different = tuple(dict.fromkeys(places))
-    if any(len(host) > _MAX_NAME for host, _ in different):
+    if any(len(place.rpartition(":")[0]) > _MAX_NAME for place in different):
         raise ValueError("a host has a name that no host has")
     return different
 
