@@ -18,6 +18,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from voke_api.bundle import MAX_PLANTS
 from voke_api.status import GatewayStatus, PlantStatus
 from voke_operator.plan.placement import ShardId
 from voke_operator.status.facts import Seen, Silence
@@ -30,6 +31,12 @@ SILENT_AFTER: Final = 15.0
 """Seconds without an answer after which what was said before counts no more."""
 SHARE: Final = 0.05
 """Most of a core that is spent on reading answers; beyond it gateways are asked less often."""
+_LONGEST_NAME: Final = 253
+_LARGE: Final = 256 * 1024
+"""Bytes from which on an answer is read while no other large one is."""
+_LEAST_PER_VALUE: Final = 5
+"""Bytes that stand for a value in a true answer, at least; in memory one takes up to twenty times as many. Whoever answers
+on a gateway's address must not take the operator's memory."""
 _SLICE: Final = 50
 """Plants that are read without giving way."""
 
@@ -130,6 +137,7 @@ class Gateways:
         self._interval = interval
         self._stopwatch = stopwatch
         self._turns = asyncio.Semaphore(concurrency)
+        self._large = asyncio.Lock()
         self._gateways: dict[Shard, _Gateway] = {}
         self._cost = 0.0
         """Seconds that an answer takes to be read, smoothed."""
@@ -209,8 +217,7 @@ class Gateways:
         if url is None:
             raise FetchError("its pod has no address; it is starting, or cannot be scheduled")
         async with self._turns:
-            body = await self._fetch(f"{url}/status")
-        return await self._read(body, before)
+            return await self._read(await self._fetch(f"{url}/status"), before)
 
     async def _read(self, body: bytes, before: View) -> View:
         """The answer, as far as it can be understood: a gateway may be of another version.
@@ -218,13 +225,21 @@ class Gateways:
         Raises:
             FetchError: nothing of it can.
         """
+        if len(body) > _LARGE:
+            async with self._large:
+                return await self._parse(body, before)
+        return await self._parse(body, before)
+
+    async def _parse(self, body: bytes, before: View) -> View:
         started = self._stopwatch()
         paused = 0.0
         try:
+            if sum(map(body.count, (b",", b"[", b"{"))) * _LEAST_PER_VALUE > len(body) + _LARGE:
+                raise ValueError("more values than any gateway has to tell")  # noqa: TRY301 - as what follows
             document = orjson.loads(body)
             raw = document.pop("plants", [])
             gateway = gateway_report(GatewayStatus.model_validate(document))
-            entries = [(str(each["name"]), each) for each in raw]
+            entries = [(str(each["name"])[:_LONGEST_NAME], each) for each in raw[:MAX_PLANTS]]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise FetchError(
                 "its answer cannot be understood; is it a gateway, and of what version?"

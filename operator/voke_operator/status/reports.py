@@ -24,6 +24,11 @@ _MOST_POINTS: Final = 3
 """Refused points that are named; the others are counted."""
 _LONGEST: Final = 600
 """Characters of a text that a gateway sends."""
+_LONGEST_WORD: Final = 253
+"""Characters of a name or a stable word: those of an object's name."""
+_MOST_DEVICES: Final = 256
+"""Of a Plant. Who answers may not be a gateway: no more is kept than one has."""
+_MOST_PROBLEMS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +83,26 @@ class GatewayReport:
 
 def plant_report(status: PlantStatus) -> PlantReport:
     """What matters of ``status``."""
-    missing = [device for device in status.devices if not _is_read(device)]
+    devices = status.devices[:_MOST_DEVICES]
+    missing = [device for device in devices if not _is_read(device)]
     refused = [
-        DeviceTrouble(f"{device.external_id}.{field}", fault.kind, stable(fault.detail))
-        for device in status.devices
+        DeviceTrouble(_word(f"{device.external_id}.{field}"), _word(fault.kind), stable(fault.detail))
+        for device in devices
         if _is_read(device)
         for field, fault in sorted(device.bad_points.items())
     ]
     session = status.session
     return PlantReport(
-        plant_id=status.plant_id,
+        plant_id=_word(status.plant_id),
         state=status.state,
         message=status.message[:_LONGEST],
         connected=session.connected,
-        uplink_reason=session.reason,
+        uplink_reason=_word(session.reason),
         uplink_message=stable(session.message),
-        devices=len(status.devices),
-        read=len(status.devices) - len(missing),
+        devices=len(devices),
+        read=len(devices) - len(missing),
         silent=tuple(_trouble(device) for device in missing if not device.expect_offline),
-        sleeping=tuple(device.external_id for device in missing if device.expect_offline),
+        sleeping=tuple(_word(device.external_id) for device in missing if device.expect_offline),
         refused=tuple(refused[:_MOST_POINTS]),
         refused_points=len(refused),
     )
@@ -105,11 +111,11 @@ def plant_report(status: PlantStatus) -> PlantReport:
 def gateway_report(status: GatewayStatus) -> GatewayReport:
     """What matters of ``status``, its plants aside."""
     return GatewayReport(
-        gateway=status.gateway,
-        version=status.version,
-        bundle_formats=status.bundle_formats,
+        gateway=_word(status.gateway),
+        version=_word(status.version),
+        bundle_formats=status.bundle_formats[:_MOST_PROBLEMS],
         bundle_generation=status.bundle_generation,
-        bundle_problems=status.bundle_problems,
+        bundle_problems=tuple(each[:_LONGEST] for each in status.bundle_problems[:_MOST_PROBLEMS]),
         started_at=status.started_at,
     )
 
@@ -119,15 +125,20 @@ def stable(text: str) -> str:
     return _VOLATILE.sub("", text)[:_LONGEST]
 
 
+def _word(text: str) -> str:
+    return text[:_LONGEST_WORD]
+
+
 def _is_read(device: DeviceStatus) -> bool:
     return device.fault is None and device.last_read_at is not None
 
 
 def _trouble(device: DeviceStatus) -> DeviceTrouble:
     fault = device.fault
+    name = _word(device.external_id)
     if fault is None:
-        return DeviceTrouble(device.external_id, "")
+        return DeviceTrouble(name, "")
     detail = stable(fault.detail)
     return DeviceTrouble(
-        device.external_id, fault.kind, detail if fault.kind == "refused" else _ADDRESS.sub("", detail)
+        name, _word(fault.kind), detail if fault.kind == "refused" else _ADDRESS.sub("", detail)
     )

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import virtual_time
 from tests.support.site_facts import REFUSED, gateway, on_gateway
-from voke_api.status import FaultStatus, GatewayStatus, PlantStatus, SessionStatus
+from voke_api.status import DeviceStatus, FaultStatus, GatewayStatus, PlantStatus, SessionStatus
 from voke_operator.status.poll import INTERVAL, SHARE, SILENT_AFTER, FetchError, Gateways, News, Shard
 
 FIRST = Shard("energy", "default", 0)
@@ -240,7 +240,8 @@ async def test_an_answer_of_an_older_gateway_has_defaults_where_it_says_nothing(
 
 @on_virtual_clock
 async def test_rubbish_is_silence_and_not_an_end_of_asking(world: World) -> None:
-    for rubbish in (b"", b"<html>", b"[]", b'{"plants": 3}', b'{"plants": [3]}', b'{"gateway": "g"}'):
+    dense = b'{"plants": [' + b"[]," * 1_000_000 + b"[]]}"  # parsed it would take 64 MB
+    for rubbish in (b"", b"<html>", b"[]", b'{"plants": 3}', b'{"plants": [3]}', b'{"gateway": "g"}', dense):
         world.answers["http://0:9100/status"] = rubbish
         world.gateways.watch(FIRST)
         await asyncio.sleep(SILENT_AFTER + 2 * INTERVAL)
@@ -332,3 +333,24 @@ async def test_what_an_answer_costs(world: World) -> None:
     assert spent < 0.5
     after = world.gateways.view(FIRST).plants
     assert all(after[name] is before[name] for name in before), "an unchanged report is not kept twice"
+
+
+@on_virtual_clock
+async def test_no_more_is_kept_of_an_answer_than_a_gateway_has_to_say(world: World) -> None:
+    long = "x" * 100_000
+    device = DeviceStatus(external_id=long, type="METER", fault=FaultStatus(kind=long, detail=long))
+    plant = PlantStatus(
+        name=long,
+        plant_id=long,
+        message=long,
+        session=SessionStatus(reason=long, message=long),
+        devices=(device,) * 1000,
+    )
+    document = json.loads(answer(plant))
+    document["bundleProblems"] = [long] * 20
+    world.answers["http://0:9100/status"] = json.dumps(document).encode()
+    world.gateways.watch(FIRST)
+    await rounds()
+    view = world.gateways.view(FIRST)
+    assert view.silence is None
+    assert len(repr(view)) < 600_000
