@@ -56,15 +56,19 @@ def names_template() -> str:
     """Rights and names as named templates."""
     selected = {
         "rules.watched": _rules(WATCHED),
-        "rules.own": _rules(
-            own_namespace(lease="{{ .Values.lease.name }}", issuer="{{ include `voke-fleet.issuer` . }}")
+        "rules.own": _rules(own_namespace(lease="{{ .Values.lease.name }}", issuer=None)),
+        "rules.ownWithIssuer": _rules(
+            own_namespace(lease="{{ .Values.lease.name }}", issuer="{{ .Values.issuer.secretName }}")
         ),
-        "fleetCa": names.FLEET_CA,
         "secretTypes": json.dumps(names.SECRET_TYPES),
         "fleetCaType": names.FLEET_CA_SECRET_TYPE,
         "managedByLabel": names.MANAGED_BY,
         "managedBy": names.FIELD_MANAGER,
         "gatewayLabels": yaml.safe_dump({names.APP: names.GATEWAY_APP}).strip(),
+        "gatewayApp": names.GATEWAY_APP,
+        "appLabel": names.APP,
+        "bundlePrefix": names.bundle_secret("", 0).removesuffix("-0"),
+        "touched": names.GENERATION_ANNOTATION,
         "gatewayPort": str(HTTP_PORT),
     }
     defined = [

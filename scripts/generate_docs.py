@@ -11,7 +11,7 @@ from pathlib import Path
 from scripts.docs_of_commands import commands, kubectl
 from scripts.docs_of_types import reference
 from voke_api.resources.observed import PLANT_CONDITIONS
-from voke_operator.names import FLEET_CA, LEASE
+from voke_operator.names import LEASE
 from voke_operator.rbac import WATCHED, Rule, own_namespace
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING
 from voke_operator.status.reasons import (
@@ -108,7 +108,7 @@ def rights() -> str:
             "([security](security.md)), which the chart brings.\n"
         ),
         "## In its own namespace\n",
-        *_rights(own_namespace(lease=LEASE, issuer=FLEET_CA)),
+        *_rights(own_namespace(lease=LEASE, issuer=None)),
         (
             "\nThe names are those of the values `lease.name` and `issuer.secretName`. RBAC knows no name of what is not there yet, so "
             "creating is granted without one, and again confined by the policy.\n"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from voke_api.resources.common import GROUP
+from voke_operator.names import FLEET_CA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +67,33 @@ WATCHED: Final = (
         group="",
         resources=("pods/status",),
         verbs=("patch",),
-        reason="an annotation that makes kubelet refresh a changed bundle at once; the pod itself cannot be changed "
-        "by way of its status",
+        reason="an annotation that makes kubelet refresh a changed bundle at once; pods/status cannot change what a pod "
+        "runs, as pods could, and the admission policy confines it to that annotation",
     ),
     Rule(group="", resources=("events",), verbs=("create", "patch"), reason="what kubectl describe shows"),
 )
 """In every namespace that is watched."""
 
 
-def own_namespace(*, lease: str, issuer: str) -> tuple[Rule, ...]:
-    """In the operator's own namespace: ``lease`` and the Secret ``issuer``, and making these; no name can be given for that."""
-    leases, authority = "which replica leads", "the CA that issues client certificates"
-    group = "coordination.k8s.io"
+def own_namespace(*, lease: str, issuer: str | None) -> tuple[Rule, ...]:
+    """In the operator's own namespace: the ``lease``, and the CA.
+
+    ``issuer`` is the Secret of a CA that the operator is given; None: it makes one. No name can be given for making.
+    """
+    leases, group = "which replica leads", "coordination.k8s.io"
     return (
         Rule(group=group, resources=("leases",), verbs=("create",), reason=leases),
         Rule(group=group, resources=("leases",), verbs=("get", "update"), name=lease, reason=leases),
-        Rule(group="", resources=("secrets",), verbs=("create",), reason=authority),
-        Rule(group="", resources=("secrets",), verbs=("get", "update"), name=issuer, reason=authority),
+        *(_FLEET_CA if issuer is None else (_given_ca(issuer),)),
     )
+
+
+_AUTHORITY: Final = "the CA that issues client certificates"
+_FLEET_CA: Final = (
+    Rule(group="", resources=("secrets",), verbs=("create",), reason=_AUTHORITY),
+    Rule(group="", resources=("secrets",), verbs=("get", "update"), name=FLEET_CA, reason=_AUTHORITY),
+)
+
+
+def _given_ca(secret: str) -> Rule:
+    return Rule(group="", resources=("secrets",), verbs=("get",), name=secret, reason=_AUTHORITY)

@@ -32,31 +32,26 @@
 {{- end -}}
 {{- end }}
 
-{{- /* Secret with the CA that issues client certificates. */ -}}
-{{- define "voke-fleet.issuer" -}}
-{{ default (include "voke-fleet.fleetCa" .) .Values.issuer.secretName }}
-{{- end }}
-
 {{- define "voke-fleet.selector" -}}
-app.kubernetes.io/name: {{ include "voke-fleet.chart" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "voke-fleet.chart" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{- /* Of everything but pods. */ -}}
 {{- define "voke-fleet.labels" -}}
-app.kubernetes.io/name: {{ include "voke-fleet.chart" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "voke-fleet.chart" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: voke-fleet
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- /* Of the pod of `helm test`. */ -}}
 {{- define "voke-fleet.testLabels" -}}
-app.kubernetes.io/name: {{ include "voke-fleet.chart" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "voke-fleet.chart" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: test
 {{- end }}
 
@@ -97,7 +92,7 @@ imagePullPolicy: {{ . }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.gateway.serviceAccount }}
-serviceAccount: {{ . }}
+serviceAccount: {{ . | quote }}
 {{- end }}
 resources: {{- toYaml .Values.gateway.resources | nindent 2 }}
 user: {{ if kindIs "invalid" .Values.gateway.user }}null{{ else }}{{ int .Values.gateway.user }}{{ end }}

@@ -32,8 +32,8 @@
 - apiGroups: [""]
   resources: ["pods"]
   verbs: ["get", "list", "watch"]
-# An annotation that makes kubelet refresh a changed bundle at once; the pod itself cannot be changed by way of
-# its status.
+# An annotation that makes kubelet refresh a changed bundle at once; pods/status cannot change what a pod runs,
+# as pods could, and the admission policy confines it to that annotation.
 - apiGroups: [""]
   resources: ["pods/status"]
   verbs: ["patch"]
@@ -60,12 +60,25 @@
 # The CA that issues client certificates.
 - apiGroups: [""]
   resources: ["secrets"]
-  resourceNames: ["{{ include `voke-fleet.issuer` . }}"]
+  resourceNames: ["voke-fleet-ca"]
   verbs: ["get", "update"]
 {{- end }}
 
-{{- define "voke-fleet.fleetCa" -}}
-voke-fleet-ca
+{{- define "voke-fleet.rules.ownWithIssuer" -}}
+# Which replica leads.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  verbs: ["create"]
+# Which replica leads.
+- apiGroups: ["coordination.k8s.io"]
+  resources: ["leases"]
+  resourceNames: ["{{ .Values.lease.name }}"]
+  verbs: ["get", "update"]
+# The CA that issues client certificates.
+- apiGroups: [""]
+  resources: ["secrets"]
+  resourceNames: ["{{ .Values.issuer.secretName }}"]
+  verbs: ["get"]
 {{- end }}
 
 {{- define "voke-fleet.secretTypes" -}}
@@ -86,6 +99,22 @@ voke-operator
 
 {{- define "voke-fleet.gatewayLabels" -}}
 app.kubernetes.io/name: voke-gateway
+{{- end }}
+
+{{- define "voke-fleet.gatewayApp" -}}
+voke-gateway
+{{- end }}
+
+{{- define "voke-fleet.appLabel" -}}
+app.kubernetes.io/name
+{{- end }}
+
+{{- define "voke-fleet.bundlePrefix" -}}
+voke-bundle-
+{{- end }}
+
+{{- define "voke-fleet.touched" -}}
+voke.lovinka.com/bundle-generation
 {{- end }}
 
 {{- define "voke-fleet.gatewayPort" -}}

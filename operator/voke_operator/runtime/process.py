@@ -26,7 +26,7 @@ from voke_operator.kube.health import Limits, LoopLag, liveness, readiness
 from voke_operator.kube.lease import Lease, Timing
 from voke_operator.kube.preflight import Right, missing_rights, preflight
 from voke_operator.kube.reach import ConfigError, from_kubeconfig, in_cluster
-from voke_operator.names import FLEET_CA, LEASE
+from voke_operator.names import LEASE
 from voke_operator.rbac import WATCHED, Rule, own_namespace
 from voke_operator.reconcile.engine import Engine, Settings
 from voke_operator.reconcile.queue import Depth, Kind
@@ -231,7 +231,7 @@ def _rights(rules: Sequence[Rule]) -> list[Right]:
 
 
 async def _preflight(client: Client, settings: Settings, *, lease: str) -> None:
-    own = own_namespace(lease=lease, issuer=settings.issuer or FLEET_CA)
+    own = own_namespace(lease=lease, issuer=settings.issuer)
     while True:
         try:
             missing = await preflight(client, settings.scope, _rights(WATCHED))

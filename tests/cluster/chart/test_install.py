@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from tests.cluster.charts import Release, of_kind, rendered
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Operator, plant_document, voke_documents
 from tests.support.thread import meter
+from voke_api.resources import GatewayPool
 from voke_operator import names
+from voke_operator.plan.objects import Defaults, shard_objects
+from voke_operator.plan.placement import ShardId
 from voke_sim.plc.server import ModbusServer
 from voke_sim.voke import LocalVoke
 
+Json = dict[str, Any]
 SITES = ("north", "south")
 SECOND = {"crds": {"enabled": False}, "rbac": {"aggregate": False}}
 
@@ -170,6 +175,160 @@ def test_there_is_no_way_round_the_policy(whole: Release) -> None:
         )
         assert done.stdout.strip() == "no", verb
     whole.plane.kubectl("delete", "secret", "mine", "-n", "south")
+
+
+def gateway(**pod: Any) -> Json:
+    """The StatefulSet of a gateway as the operator makes it, with ``pod`` in its pod's spec."""
+    spec = GatewayPool.model_validate({"metadata": {"name": "stolen"}}).spec
+    _, made = shard_objects(ShardId("stolen", 0), "south", spec, Defaults(image="voke-gateway:1"))
+    found: Json = deepcopy(made)
+    found["spec"]["template"]["spec"] |= pod
+    return found
+
+
+def contained(**container: Any) -> Json:
+    made = gateway()
+    made["spec"]["template"]["spec"]["containers"][0] |= container
+    return made
+
+
+def mounting(**volume: Any) -> Json:
+    made = gateway()
+    made["spec"]["template"]["spec"]["volumes"].append({"name": "more", **volume})
+    return made
+
+
+def service(**spec: Any) -> Json:
+    metadata = {"name": "stolen", "labels": dict(names.OWNED)}
+    plain = {"clusterIP": "None", "ports": [{"port": 80}], "selector": {"app": "shop"}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {**plain, **spec}}
+
+
+def selecting(api: str, kind: str, **spec: Any) -> Json:
+    metadata = {"name": "stolen", "labels": dict(names.OWNED)}
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+MORE = "asks for more"
+SHOP = {"matchLabels": {"app": "shop"}}
+TOO_MUCH = {
+    "host's processes": (gateway(hostPID=True), MORE),
+    "host's network": (gateway(hostNetwork=True), MORE),
+    "another account": (gateway(serviceAccountName="cluster-admin"), MORE),
+    "a token": (gateway(automountServiceAccountToken=True), MORE),
+    "root": (gateway(securityContext={"runAsNonRoot": False}), MORE),
+    "host's files": (mounting(hostPath={"path": "/"}), MORE),
+    "a stranger's Secret": (mounting(secret={"secretName": "registry"}), MORE),
+    "a projected token": (
+        mounting(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
+        MORE,
+    ),
+    "privileges": (contained(securityContext={"privileged": True}), MORE),
+    "a capability": (
+        contained(
+            securityContext={
+                "readOnlyRootFilesystem": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]},
+            }
+        ),
+        MORE,
+    ),
+    "a Secret as environment": (contained(envFrom=[{"secretRef": {"name": "registry"}}]), MORE),
+    "an address of the outside": (service(externalIPs=["8.8.8.8"]), "asks for one"),
+    "a load balancer": (service(type="LoadBalancer", clusterIP=None), "asks for one"),
+    "a policy for others": (
+        selecting("networking.k8s.io/v1", "NetworkPolicy", podSelector=SHOP),
+        "is about other pods",
+    ),
+    "a policy for all": (
+        selecting("networking.k8s.io/v1", "NetworkPolicy", podSelector={}),
+        "is about other pods",
+    ),
+    "a budget for others": (
+        selecting("policy/v1", "PodDisruptionBudget", maxUnavailable=0, selector=SHOP),
+        "is about other pods",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_whoever_has_the_operators_token_makes_no_object_that_is_no_gateways(
+    whole: Release, what: str
+) -> None:
+    document, said = TOO_MUCH[what]
+    assert said in denied(whole, "south", "create", "-f", "-", given=json.dumps(document))
+
+
+def test_a_gateway_is_made_with_all_that_a_pool_may_ask_for(whole: Release) -> None:
+    pod = {
+        "nodeSelector": {"zone": "a"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "imagePullSecrets": [{"name": "registry"}],
+        "annotations": {"a": "b"},
+    }
+    storage = {"persistentVolumeClaim": {"size": "1Gi", "storageClassName": "fast"}}
+    document = {"metadata": {"name": "all"}, "spec": {"pod": pod, "shard": {"storage": storage}}}
+    pool = GatewayPool.model_validate(document)
+    for each in shard_objects(ShardId("all", 0), "south", pool.spec, Defaults(image="voke-gateway:1")):
+        whole.plane.kubectl("create", "-f", "-", given=json.dumps(each), kubeconfig=whole.kubeconfig())
+        whole.plane.kubectl("delete", each["kind"], each["metadata"]["name"], "-n", "south")
+
+
+def test_the_operator_leaves_objects_and_pods_of_others_alone(whole: Release) -> None:
+    plane = whole.plane
+    at_work = denied(whole, "south", "create", "-f", "-", given=json.dumps(gateway(hostPID=True)))
+    assert MORE in at_work  # from then on the policy counts
+    theirs = service()
+    del theirs["metadata"]["labels"]
+    plane.kubectl("create", "-n", "south", "-f", "-", given=json.dumps(theirs))
+    label = "app.kubernetes.io/managed-by=voke-operator only, and services south/stolen is without it"
+    for attempt in (
+        ("delete", "service", "stolen"),
+        ("label", "service", "stolen", f"{names.MANAGED_BY}={names.FIELD_MANAGER}"),
+    ):
+        assert label in denied(whole, "south", *attempt)
+    plane.kubectl("delete", "service", "stolen", "-n", "south")
+
+    for name, labels in (("shop", {"app": "shop"}), ("gw", dict(names.OWNED))):
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels, "finalizers": ["example.com/kept"]},
+            "spec": {"containers": [{"name": "c", "image": "none"}]},
+        }
+        plane.kubectl("create", "-n", "south", "-f", "-", given=json.dumps(pod))
+
+    # kubectl reads a subresource before it patches it, which the operator need not and may not.
+    plane.kubectl("create", "role", "looks", "-n", "south", "--verb=get", "--resource=pods/status")
+    account = f"{whole.namespace}:{whole.account}"
+    plane.kubectl(
+        "create", "rolebinding", "looks", "-n", "south", "--role=looks", f"--serviceaccount={account}"
+    )
+
+    def patching(pod: str, patch: Json) -> tuple[str, ...]:
+        return ("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+
+    touch = {"metadata": {"annotations": {names.GENERATION_ANNOTATION: "7"}}}
+    assert "the operator may touch gateways only, and pod south/shop is none" in denied(
+        whole, "south", *patching("shop", touch)
+    )
+    patches: tuple[Json, ...] = (
+        {"metadata": {"labels": {"app": "other"}}},
+        {"metadata": {"finalizers": []}},
+        {"metadata": {"annotations": {"a": "b"}}},
+        {"status": {"phase": "Running", "podIP": "10.0.0.1"}},
+    )
+    for patch in patches:
+        assert "and nothing else" in denied(whole, "south", *patching("gw", patch)), patch
+    plane.kubectl("-n", "south", *patching("gw", touch), kubeconfig=whole.kubeconfig())
+    for name in ("shop", "gw"):
+        plane.kubectl(
+            "patch", "pod", name, "-n", "south", "--type=merge", "-p", '{"metadata": {"finalizers": null}}'
+        )
+        plane.kubectl("delete", "pod", name, "-n", "south", "--force", "--grace-period=0")
+    plane.kubectl("delete", "role,rolebinding", "looks", "-n", "south")
 
 
 def test_the_operator_may_write_what_is_its_own_and_others_are_not_concerned(whole: Release) -> None:

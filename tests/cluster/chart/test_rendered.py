@@ -108,7 +108,7 @@ def test_the_operator_is_granted_what_it_asks_for_and_nothing_else(mode: str) ->
     watched = MODES[mode].get("watch", {}).get("namespaces", [])
     documents = rendered(values)
     roles = {each["metadata"]["namespace"]: each["rules"] for each in of_kind(documents, "Role")}
-    issuer = values.get("issuer", {}).get("secretName", names.FLEET_CA)
+    issuer = values.get("issuer", {}).get("secretName")
     assert roles.pop("voke-system") == asked(own_namespace(lease=names.LEASE, issuer=issuer))
     assert roles == {namespace: asked(WATCHED) for namespace in watched}
     clusters = [each["rules"] for each in of_kind(documents, "ClusterRole")]
@@ -120,7 +120,7 @@ def test_an_installation_without_rights_in_the_cluster_has_objects_of_namespaces
         {
             "crds": {"enabled": False},
             "rbac": {"aggregate": False},
-            "secretPolicy": {"enabled": False},
+            "admissionPolicy": {"enabled": False},
             "watch": {"namespaces": ["site"]},
         }
     )
@@ -151,3 +151,50 @@ def test_a_changed_default_restarts_the_operator_and_nothing_else_does() -> None
     plain = template({})
     assert template({"defaultPool": {"writes": "Disabled"}}) != plain
     assert template({"networkPolicy": {"metricsFrom": []}}) == plain
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a quote in the Lease's name": {"lease": {"name": 'x", "y'}},
+    "a quote in the CA's name": {"issuer": {"secretName": 'a", "b'}},
+    "an expression in the account's name": {"serviceAccount": {"name": 'x" || true || "'}},
+    "a blank namespace": {"watch": {"namespaces": ["  "]}},
+    "a second line in the gateways' account": {"gateway": {"serviceAccount": "x\nuser: null"}},
+    "a second line in the priority": {"priorityClassName": "x\n      hostNetwork: true"},
+    "a map for a name": {"nameOverride": "a: b"},
+    "a name that is none": {"fullnameOverride": "A_B x"},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_a_value_that_would_break_out_of_its_place_is_refused(what: str) -> None:
+    done = run(
+        "helm",
+        "template",
+        "voke-fleet",
+        str(CHART),
+        "--namespace",
+        "voke-system",
+        values=ODD[what],
+        check=False,
+    )
+    assert done.returncode
+    assert "does not match pattern" in done.stderr
+
+
+def test_names_that_look_like_numbers_or_null_stay_names() -> None:
+    documents = rendered(
+        {"watch": {"namespaces": ["2024", "true", "null"]}}, release="1234", namespace="5678"
+    )
+    places = {each["metadata"]["namespace"] for each in of_kind(documents, "Role")}
+    assert places == {"2024", "true", "null", "5678"}
+    (deployment,) = of_kind(documents, "Deployment")
+    assert deployment["metadata"]["labels"]["app.kubernetes.io/instance"] == "1234"
+
+
+def test_other_defaults_restart_the_operator_whatever_annotations_its_pods_have() -> None:
+    (deployment,) = of_kind(
+        rendered({"podAnnotations": {"checksum/defaults": "mine", "a": "b"}}), "Deployment"
+    )
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["a"] == "b"
+    assert annotations["checksum/defaults"] != "mine"
