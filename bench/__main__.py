@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -14,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from bench.machine import Cores, choose_cores, describe
+from bench.machine import choose_cores, describe, prepare
 from bench.report import machine_lines, table, write_json
 from bench.scenarios import (
     Bench,
@@ -134,7 +132,7 @@ def main() -> None:
         int(k): int(v) for k, _, v in (each.partition(":") for each in arguments.known.split(",") if each)
     }
     cores = choose_cores()
-    _prepare(cores, arguments.nice)
+    prepare(cores, arguments.nice)
     started = time.monotonic()
 
     def say(text: str) -> None:
@@ -147,20 +145,11 @@ def main() -> None:
     results = uvloop.run(
         quick(bench, keep=arguments.keep) if arguments.quick else everything(bench, chosen, known)
     )
-    machine = describe()
+    machine = describe("python -m bench")
     print(table(results))
     print()
     print(machine_lines(machine))
     write_json(arguments.json, machine, results)
-
-
-def _prepare(cores: Cores, nice: int) -> None:
-    """All that is not the gateway runs on the other core; a fleet takes many files."""
-    os.sched_setaffinity(0, {cores.others})
-    if nice:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

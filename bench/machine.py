@@ -8,6 +8,7 @@ import hmac
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -38,6 +39,15 @@ def choose_cores() -> Cores:
     """The last core for the gateway, for the first usually serves more interrupts."""
     allowed = sorted(os.sched_getaffinity(0))
     return Cores(gateway=allowed[-1], others=allowed[0])
+
+
+def prepare(cores: Cores, nice: int) -> None:
+    """All that is not the gateway runs on the other core; a fleet takes many files."""
+    os.sched_setaffinity(0, {cores.others})
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +161,8 @@ def _turn() -> None:
     hmac.new(b"0" * 32, text.encode(), hashlib.sha256).hexdigest()
 
 
-def describe() -> dict[str, object]:
-    """What the figures were taken on."""
+def describe(program: str, **versions: str) -> dict[str, object]:
+    """What the figures were taken on, and by what; ``versions`` of things that Python does not know."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     return {
@@ -161,9 +171,9 @@ def describe() -> dict[str, object]:
         "memoryMiB": os.sysconf("SC_PHYS_PAGES") * _PAGE // 2**20,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("voke-fleet", *_LIBRARIES)},
+        "versions": {name: version(name) for name in ("voke-fleet", *_LIBRARIES)} | versions,
         "commit": _commit(),
-        "command": " ".join(["python -m bench", *sys.argv[1:]]),
+        "command": " ".join([program, *sys.argv[1:]]),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -76,7 +76,7 @@ class _Ladder:
     """Tries numbers of PLCs; a rung holds if any of its windows passes.
 
     In a short window nothing may be missing yet although the gateway falls behind: so half of an interval is
-    all that a message may take there.
+    all that a message may take there, beside what the subject keeps it for by design.
     """
 
     def __init__(self, bench: Bench, per_plant: int) -> None:
@@ -93,8 +93,9 @@ class _Ladder:
                 for _ in range(bench.effort.tries):
                     window = await running.window(seconds)
                     self.rungs.append((plcs, window.counted.ratio))
-                    bench.say(f"{name}: {_told(window)}")
-                    late = window.counted.tick_to_socket[1] > 0.5 and seconds < bench.effort.confirm
+                    bench.say(f"{name}: {told(window)}")
+                    promptly = window.counted.tick_to_socket[1] <= bench.subject.kept_for + 0.5
+                    late = not promptly and seconds < bench.effort.confirm
                     if window.counted.ratio >= ENOUGH and not late:
                         return window
         except StageError as error:
@@ -122,16 +123,16 @@ def next_rung(low: int, high: int, share: float, step: int) -> int | None:
     return min(max(_round((low + high) / 2, step), low + step), high - step)
 
 
-def most_by_files(step: int) -> int:
-    """The least number of PLCs for which open files do not suffice: ``voke run`` takes two for each."""
+def most_by_files(step: int, each: int) -> int:
+    """The least number of PLCs for which open files do not suffice at ``each`` for one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return step * (max(0, most - _SPARE_FILES) // 2 // step + 1)
+    return step * (max(0, most - _SPARE_FILES) // each // step + 1)
 
 
 async def capacity(bench: Bench, per_plant: int, *, guess: int, target: int) -> tuple[Capacity, list[Result]]:
     """Climb to the largest N whose due polls are delivered, then confirm it over the long window."""
     ladder, step = _Ladder(bench, per_plant), per_plant * max(1, 50 // per_plant)
-    low, high, share = 0, most_by_files(step), 0.0
+    low, high, share = 0, most_by_files(step, bench.subject.files_per_plc), 0.0
     plcs: int | None = guess
     while plcs is not None:
         window = await ladder.holds(plcs, bench.effort.rung)
@@ -150,7 +151,7 @@ async def capacity(bench: Bench, per_plant: int, *, guess: int, target: int) -> 
 
 
 def _capacity_results(found: Capacity, target: int) -> list[Result]:
-    shape = _shape(found.per_plant)
+    shape = to_a_plant(found.per_plant)
     window = found.window
     if window is None:
         return [Result(f"PLCs per core, {shape}", "none confirmed", f"≥ {target:,}", met=False)]
@@ -161,8 +162,8 @@ def _capacity_results(found: Capacity, target: int) -> list[Result]:
             f"{bound}{found.plcs:,}",
             f"≥ {target:,}",
             met=found.plcs >= target,
-            noise=_noise(window),
-            values={"plcs": found.plcs, "rungs": [list(rung) for rung in found.rungs], **_values(window)},
+            noise=noise(window),
+            values={"plcs": found.plcs, "rungs": [list(rung) for rung in found.rungs], **values(window)},
         ),
         Result(
             f"– CPU per poll there, {shape}",
@@ -183,18 +184,18 @@ async def half_load(bench: Bench, found: Capacity) -> list[Result]:
     plcs = _round(found.plcs / 2, found.per_plant)
     async with stage(bench.cores, Load(plcs, found.per_plant), subject=bench.subject) as running:
         window = await running.window(bench.effort.half)
-    bench.say(f"half load, {_shape(found.per_plant)}: {_told(window)}")
+    bench.say(f"half load, {to_a_plant(found.per_plant)}: {told(window)}")
     p50, p99, longest = (1000 * seconds for seconds in window.counted.tick_to_socket)
     read = [1000 * seconds for seconds in window.counted.read_to_socket]
-    shape = _shape(found.per_plant)
+    shape = to_a_plant(found.per_plant)
     return [
         Result(
             f"tick → socket at {plcs:,} PLCs, {shape}",
             f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {longest:.0f} ms",
             "p99 < 20 ms" if found.per_plant > 1 else "",
             met=p99 < 20 if found.per_plant > 1 else None,
-            noise=_noise(window),
-            values={"plcs": plcs, "firstReadToSocketMs": read, **_values(window)},
+            noise=noise(window),
+            values={"plcs": plcs, "firstReadToSocketMs": read, **values(window)},
         ),
         Result(
             f"– CPU per poll there, {shape}",
@@ -210,7 +211,7 @@ async def idle(bench: Bench) -> list[Result]:
     for interval in (10.0, 1.0):
         async with stage(bench.cores, Load(10, 10, interval), subject=bench.subject) as running:
             window = await running.window(bench.effort.idle)
-        bench.say(f"idle, every {interval:g} s: {_told(window)}")
+        bench.say(f"idle, every {interval:g} s: {told(window)}")
         rss = window.rss / MEGABYTE
         results.append(
             Result(
@@ -218,8 +219,8 @@ async def idle(bench: Bench) -> list[Result]:
                 f"{window.cpu:.2%} of a core, {rss:.0f} MB",
                 "< 1 %, < 60 MB",
                 met=window.cpu < 0.01 and rss < 60,
-                noise=_noise(window),
-                values=_values(window),
+                noise=noise(window),
+                values=values(window),
             )
         )
     return results
@@ -236,21 +237,21 @@ async def overload(bench: Bench, found: Capacity) -> list[Result]:
         windows = [await running.window(bench.effort.overload) for _ in range(3)]
         skipped = await running.skipped() - skipped
     for window in windows:
-        bench.say(f"overload, {load.plcs} PLCs: {_told(window)}")
+        bench.say(f"overload, {load.plcs} PLCs: {told(window)}")
     delivered = sum(window.counted.delivered for window in windows)
     missing = sum(window.counted.due for window in windows) - delivered
     share = delivered / sum(window.seconds for window in windows) / (found.polls_per_second or found.plcs)
     fairness = min(window.counted.least_share for window in windows)
     growth = (windows[-1].rss - windows[0].rss) / windows[0].rss
-    shape = _shape(found.per_plant)
+    shape = to_a_plant(found.per_plant)
     return [
         Result(
             f"2 × overload ({load.plcs:,} PLCs every 0.5 s), {shape}: delivered",
             f"{share:.0%} of capacity",
             "≥ 95 %",
             met=share >= 0.95,
-            noise=_noise(*windows),
-            values={"plcs": load.plcs, "windows": [_values(window) for window in windows]},
+            noise=noise(*windows),
+            values={"plcs": load.plcs, "windows": [values(window) for window in windows]},
         ),
         Result(
             f"– fairness, {shape}",
@@ -276,15 +277,15 @@ async def silent(bench: Bench, found: Capacity) -> list[Result]:
     load = Load(plcs, found.per_plant, silent_every=10)
     async with stage(bench.cores, load, subject=bench.subject) as running:
         window = await running.window(bench.effort.half)
-    bench.say(f"10 % silent: {_told(window)}")
+    bench.say(f"10 % silent: {told(window)}")
     return [
         Result(
-            f"10 % of {plcs:,} PLCs silent, {_shape(found.per_plant)}: delivered of the others",
+            f"10 % of {plcs:,} PLCs silent, {to_a_plant(found.per_plant)}: delivered of the others",
             f"{window.counted.ratio:.2%}, {window.cpu_per_poll:.0f} µs per poll",
             "≥ 99.9 %",
             met=window.counted.ratio >= ENOUGH,
-            noise=_noise(window),
-            values=_values(window),
+            noise=noise(window),
+            values=values(window),
         )
     ]
 
@@ -294,7 +295,7 @@ async def reload(bench: Bench, found: Capacity) -> list[Result]:
     plcs = _round(found.plcs / 2, found.per_plant)
     async with stage(bench.cores, Load(plcs, found.per_plant), subject=bench.subject) as running:
         applied, window = await _edited(running, bench.effort.half)
-    bench.say(f"reload: {_told(window)}")
+    bench.say(f"reload: {told(window)}")
     longest = 1000 * window.counted.tick_to_socket[2]
     took = "not applied" if applied is None else f"applied after {applied:.2f} s"
     return [
@@ -303,8 +304,8 @@ async def reload(bench: Bench, found: Capacity) -> list[Result]:
             f"{window.counted.ratio:.2%} delivered, longest tick → socket {longest:.0f} ms, {took}",
             "100 %",
             met=applied is not None and window.counted.delivered == window.counted.due,
-            noise=_noise(window),
-            values={"appliedAfter": applied, **_values(window)},
+            noise=noise(window),
+            values={"appliedAfter": applied, **values(window)},
         )
     ]
 
@@ -323,7 +324,7 @@ async def cost(bench: Bench, load: Load, *, seconds: float, windows: int) -> Win
     async with stage(bench.cores, load, subject=bench.subject) as running:
         seen = [await running.window(seconds) for _ in range(windows)]
     for window in seen:
-        bench.say(f"{load.plcs} PLCs, {load.per_plant} to a plant: {_told(window)}")
+        bench.say(f"{load.plcs} PLCs, {load.per_plant} to a plant: {told(window)}")
     return min(seen, key=lambda window: window.relative_cost)
 
 
@@ -331,22 +332,25 @@ def _round(plcs: float, step: int) -> int:
     return max(step, round(plcs / step) * step)
 
 
-def _shape(per_plant: int) -> str:
+def to_a_plant(per_plant: int) -> str:
+    """How many PLCs a plant has, in words."""
     return {1: "one to a plant", 10: "ten to a plant"}.get(per_plant, f"{per_plant} to a plant")
 
 
-def _told(window: Window) -> str:
+def told(window: Window) -> str:
+    """The window in one line."""
     counted = window.counted
     p50, p99, longest = (1000 * seconds for seconds in counted.tick_to_socket)
     refused = f", refused {counted.refused}" if counted.refused else ""
     return (
         f"{counted.ratio:.3%} of {counted.due} polls{refused}; {window.cpu:.0%} of the core, "
         f"{window.cpu_per_poll:.0f} µs per poll; tick → socket {p50:.1f} / {p99:.1f} / {longest:.0f} ms; "
-        f"{window.rss / MEGABYTE:.0f} MB; {_noise(window)}"
+        f"{window.rss / MEGABYTE:.0f} MB; {noise(window)}"
     )
 
 
-def _noise(*windows: Window) -> str:
+def noise(*windows: Window) -> str:
+    """How far the worst of them was disturbed."""
     waited = max(window.wanted for window in windows)
     strangers = max(window.strangers for window in windows)
     calibration = min(window.calibration for window in windows)
@@ -354,12 +358,11 @@ def _noise(*windows: Window) -> str:
     return f"waited {waited:.0%}, strangers {strangers:.0%}, loop {calibration / 1000:.1f} k/s{full}"
 
 
-def _values(window: Window) -> dict[str, object]:
-    values = dataclasses.asdict(window)
-    values |= {
+def values(window: Window) -> dict[str, object]:
+    """The window for the JSON file."""
+    return dataclasses.asdict(window) | {
         "polls_per_second": window.polls_per_second,
         "cpu_per_poll": window.cpu_per_poll,
         "cpu_per_message": window.cpu_per_message,
         "relative_cost": window.relative_cost,
     }
-    return values

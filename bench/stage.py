@@ -13,11 +13,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fleet import PER_FARM, Plant, make_fleet, plant_document, write_documents
+from bench.fleet import PER_FARM, Plant, make_fleet, plant_document
 from bench.machine import Calibration, Cores, Usage, busy, usage
 from bench.subject import GATEWAY, Running, Subject, run
 from bench.subscriber import Subscriber
-from bench.verify import Counted, Verifier
+from bench.verify import Counted, Tally
 from bench.voke import BenchVoke
 from voke_sim.plc.farm import farm_process
 
@@ -107,7 +107,7 @@ class Stage:
     endpoints: list[tuple[str, int]]
     started_in: float
     """Seconds from starting the process to a verified message of every plant."""
-    _verifier: Verifier
+    _verifier: Tally
     _subscriber: Subscriber
     _farms: list[int]
     _broker: int
@@ -208,13 +208,13 @@ async def stage(
             for place in silent:
                 endpoints[place] = await stack.enter_async_context(_deaf_server())
         voke = await stack.enter_async_context(BenchVoke.start(directory / "voke", plants))
-        verifier = Verifier(plants, silent=silent)
-        subscriber = await voke.subscribe(verifier.receive)
+        verifier = subject.tally(plants, silent=silent)
+        subscriber = await voke.subscribe(verifier.receive, subject.topics)
         stack.callback(subscriber.close)
         broker = voke.broker.pid
         assert broker is not None
         documents = directory / "plants"
-        write_documents(documents, plants, voke.site, voke.certificates, endpoints)
+        subject.write(documents, plants, voke.site, voke.certificates, endpoints)
         started = time.monotonic()
         gateway = await stack.enter_async_context(
             run(subject, core=cores.gateway, documents=documents, directory=directory)
@@ -246,7 +246,7 @@ async def stage(
         )
 
 
-async def _settle(verifier: Verifier, gateway: Running) -> None:
+async def _settle(verifier: Tally, gateway: Running) -> None:
     heard = time.time()
     while time.time() - heard < SETTLE_WITHIN:
         await asyncio.sleep(0.2)

@@ -8,11 +8,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.fleet import Plant, Site, write_documents
+from bench.verify import Tally, Verifier
 from voke_sim.children import ending_with_parent
 
 STOP_WITHIN = 20.0
@@ -23,18 +25,33 @@ class SubjectError(Exception):
     """The process ended by itself or never got going; the message holds the end of its log."""
 
 
+Write = Callable[[Path, Sequence[Plant], Site, Sequence[str], Sequence[tuple[str, int]]], None]
+"""Writes into a new directory what the subject reads: of these plants, of Voke, certificates, and PLCs' addresses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """How to start it. ``{documents}`` and ``{state}`` in the command are filled in."""
+    """How it is told what to do, how it is started, and how what it sends is understood."""
 
     name: str
     command: tuple[str, ...]
+    """The program as a path, and its arguments; ``{documents}`` and ``{state}`` in them are filled in."""
+    write: Write = write_documents
+    tally: Callable[..., Tally] = Verifier
+    """Made of plants, with the keyword ``silent``."""
+    topics: str = "cpi/+/telemetry"
+    """What the subscriber asks the broker for."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files_per_plc: int = 2
+    """It takes at most that many open files for each PLC."""
+    kept_for: float = 0.0
+    """Seconds for which it keeps a message by design before it sends it."""
 
 
 GATEWAY = Subject(
     "voke run",
     (
-        *("-m", "voke_cli", "run", "{documents}", "--state", "{state}"),
+        *(sys.executable, "-m", "voke_cli", "run", "{documents}", "--state", "{state}"),
         *("--http", "127.0.0.1:0", "--log-format", "json"),
     ),
 )
@@ -44,6 +61,7 @@ GATEWAY = Subject(
 class Running:
     """A subject that runs."""
 
+    name: str
     process: asyncio.subprocess.Process
     log: Path
 
@@ -56,7 +74,7 @@ class Running:
         if self.process.returncode is not None:
             text = self.log.read_text(errors="replace").splitlines()[-15:]
             raise SubjectError(
-                f"the gateway ended with status {self.process.returncode}; its log ends:\n" + "\n".join(text)
+                f"{self.name} ended with status {self.process.returncode}; its log ends:\n" + "\n".join(text)
             )
 
     async def get(self, path: str, *, within: float = 30.0) -> bytes:
@@ -88,15 +106,15 @@ async def run(subject: Subject, *, core: int, documents: Path, directory: Path) 
     log = directory / "gateway.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *ending_with_parent(sys.executable, *(part.format(**values) for part in subject.command)),
+            *ending_with_parent(*(part.format(**values) for part in subject.command)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=_environment(),
+            env=_environment() | dict(subject.environment),
         )
     # Long before it makes its first thread; those it makes later inherit the core.
     os.sched_setaffinity(process.pid, {core})
-    running = Running(process, log)
+    running = Running(subject.name, process, log)
     try:
         yield running
     finally:

@@ -1,6 +1,7 @@
 """Judges every message as Voke would, and says which due polls arrived.
 
-Written without the gateway's protocol package, because it is that package's judge. The signature of every
+:class:`Tally` knows what is due and counts what came; :class:`Verifier` says which messages of the gateway do. It is
+written without the gateway's protocol package, because it is that package's judge. The signature of every
 message is checked. Its canonical text is made by orjson from the parsed body: for the farm's values, plain
 decimals of ordinary size under ASCII keys, that is what JavaScript makes of them. Values themselves are
 compared with the farm's in one message of :data:`CONTENT_EVERY`.
@@ -8,6 +9,7 @@ compared with the farm's in one message of :data:`CONTENT_EVERY`.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import hmac
 import math
@@ -49,7 +51,7 @@ def farm_values(plcs: int) -> list[bytes]:
     return contents
 
 
-class _Known:
+class Known:
     """What is known of one plant."""
 
     __slots__ = (
@@ -76,6 +78,10 @@ class _Known:
         self.nonces: set[str] = set()
         self.messages = 0
 
+    def tick(self, read_at: float) -> int:
+        """The tick in which a reading was begun (epoch seconds)."""
+        return math.floor((read_at + _EARLY) / self.interval - self.phase)
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -99,21 +105,27 @@ class Counted:
         return self.delivered / self.due if self.due else 0.0
 
 
-class Verifier:
-    """Receives the whole fleet's telemetry."""
+class Tally(abc.ABC):
+    """Receives the whole fleet's telemetry and counts what is judged to be good."""
 
     def __init__(self, plants: Sequence[Plant], *, silent: frozenset[int] = frozenset()) -> None:
         """``silent``: PLCs that never answer, so that nothing is due from them."""
         contents = farm_values(1 + max((max(plant.plcs) for plant in plants), default=0))
-        self._plants = {
-            f"cpi/{plant.plant_id}/telemetry".encode(): _Known(plant, contents) for plant in plants
-        }
+        self._plants = {self.topic(plant).encode(): Known(plant, contents) for plant in plants}
         self._silent = silent
         self._reset()
         self.unheard = len(self._plants)
         """Plants of which nothing has been verified yet."""
         self.stale_at = 0.0
         """When a message last came whose readings were older than :data:`STALE` intervals."""
+
+    @abc.abstractmethod
+    def topic(self, plant: Plant) -> str:
+        """Where the plant's telemetry is published."""
+
+    @abc.abstractmethod
+    def judge(self, known: Known, payload: bytes, now: float) -> str:
+        """Why the message does not count; empty if it does, and then :meth:`arrived` was called."""
 
     def _reset(self) -> None:
         self.messages = 0
@@ -135,51 +147,39 @@ class Verifier:
         if known is None:
             self.refused["unknown plant"] += 1
             return
-        reason = self._judge(known, payload, now)
+        reason = self.judge(known, payload, now)
         if reason:
             self.refused[reason] += 1
 
-    def _judge(self, known: _Known, payload: bytes, now: float) -> str:
-        """Why the message does not count; empty if it does."""
-        message: dict[str, Any] = orjson.loads(payload)
-        ts, nonce, signature = message.pop("ts"), message.pop("n"), message.pop("sig")
-        mac = known.mac.copy()
-        mac.update(b"%d|%b|%b" % (ts, nonce.encode(), orjson.dumps(message, None, orjson.OPT_SORT_KEYS)))
-        if mac.hexdigest() != signature:
-            return "signature"
-        if nonce in known.nonces:
-            return "nonce"
-        known.nonces.add(nonce)
-        if abs(now - ts / 1000) > REPLAY_WINDOW:
-            return "ts"
+    def arrived(
+        self, known: Known, devices: int, *, tick: int, read_at: float, sent_at: float, now: float
+    ) -> None:
+        """Count one message's readings of one tick.
+
+        Args:
+            known: Whose they are.
+            devices: A mask; see :attr:`Known.devices`.
+            tick: Its number.
+            read_at: When the earliest reading was begun.
+            sent_at: When the message was handed to the socket, as far as it says so.
+            now: When it arrived.
+        """
         if not known.messages:
             self.unheard -= 1
         known.messages += 1
-        compare = known.messages % CONTENT_EVERY == 1
-        mask = 0
-        for device in message["devices"]:
-            name, values = device["externalId"], device["values"]
-            if len(values) != VALUES:
-                return "values missing"
-            if compare and not _same(values, known.content[name]):
-                return "values wrong"
-            mask |= known.devices[name]
-        read_at = _epoch(message["timestamp"])
-        tick = math.floor((read_at + _EARLY) / known.interval - known.phase)
+        known.seen[tick] = known.seen.get(tick, 0) | devices
         due = (tick + known.phase) * known.interval
-        known.seen[tick] = known.seen.get(tick, 0) | mask
         if now - read_at > STALE * known.interval:
             self.stale_at = now
         self.messages += 1
         self._ticks.append(due)
-        self._from_tick.append(ts / 1000 - due)
-        self._from_read.append(ts / 1000 - read_at)
-        self._from_socket.append(now - ts / 1000)
-        return ""
+        self._from_tick.append(sent_at - due)
+        self._from_read.append(sent_at - read_at)
+        self._from_socket.append(now - sent_at)
 
     def carries(self, plant: Plant, device: int) -> bool:
         """Whether the plant's newest tick brought its ``device``-th PLC."""
-        seen = self._plants[f"cpi/{plant.plant_id}/telemetry".encode()].seen
+        seen = self._plants[self.topic(plant).encode()].seen
         return bool(seen) and bool(seen[max(seen)] >> device & 1)
 
     def count(self, begin: float, end: float, *, without: Plant | None = None) -> Counted:
@@ -219,7 +219,42 @@ class Verifier:
         )
 
 
-def _same(values: dict[str, float], registers: bytes) -> bool:
+class Verifier(Tally):
+    """Takes what Voke takes."""
+
+    def topic(self, plant: Plant) -> str:
+        """Voke's, for telemetry."""
+        return f"cpi/{plant.plant_id}/telemetry"
+
+    def judge(self, known: Known, payload: bytes, now: float) -> str:
+        """Signature, nonce, time, and in one message of :data:`CONTENT_EVERY` the values."""
+        message: dict[str, Any] = orjson.loads(payload)
+        ts, nonce, signature = message.pop("ts"), message.pop("n"), message.pop("sig")
+        mac = known.mac.copy()
+        mac.update(b"%d|%b|%b" % (ts, nonce.encode(), orjson.dumps(message, None, orjson.OPT_SORT_KEYS)))
+        if mac.hexdigest() != signature:
+            return "signature"
+        if nonce in known.nonces:
+            return "nonce"
+        known.nonces.add(nonce)
+        if abs(now - ts / 1000) > REPLAY_WINDOW:
+            return "ts"
+        compare = known.messages % CONTENT_EVERY == 0
+        mask = 0
+        for device in message["devices"]:
+            name, values = device["externalId"], device["values"]
+            if len(values) != VALUES:
+                return "values missing"
+            if compare and not same_values(values, known.content[name]):
+                return "values wrong"
+            mask |= known.devices[name]
+        read_at = _epoch(message["timestamp"])
+        self.arrived(known, mask, tick=known.tick(read_at), read_at=read_at, sent_at=ts / 1000, now=now)
+        return ""
+
+
+def same_values(values: dict[str, float], registers: bytes) -> bool:
+    """Whether these are the float32 values that the registers hold."""
     return all(
         _FLOAT32.pack(values[field(k)]) == registers[4 * k : 4 * k + 4] if field(k) in values else False
         for k in range(VALUES)

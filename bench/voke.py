@@ -55,14 +55,14 @@ class BenchVoke:
         finally:
             await broker.stop()
 
-    async def subscribe(self, receive: Receive) -> Subscriber:
-        """Hear all telemetry."""
+    async def subscribe(self, receive: Receive, topics: str = "cpi/+/telemetry") -> Subscriber:
+        """Hear all telemetry, or what else is published on ``topics``."""
         return await Subscriber.connect(
             self.site.host,
             self.broker.ports.ingest,
             ssl.create_default_context(cadata=self.site.ca_pem),
             username=INGEST_USERNAME,
             password=self._ingest_password,
-            topic="cpi/+/telemetry",
+            topic=topics,
             receive=receive,
         )
