@@ -90,31 +90,55 @@ def endpoint_problems(
     }
     anywhere: dict[Endpoint, Plant] = {}
     for plant in plants:
-        own: dict[Endpoint, str] = {}
-        for index, connection in enumerate(plant.spec.connections):
-            tcp = connection.modbus_tcp
-            if tcp is None:
-                continue
-            path = ("spec", "connections", index, "modbusTcp", "host")
-            place = endpoint(tcp.host, tcp.port)
-            if place in own:
-                message = f"connection {own[place]} goes to {tcp.host}:{tcp.port} already; let its devices share one connection"
-                yield _problem(plant, path, message, tcp.host)
-                continue
-            own[place] = connection.name
-            if plant.spec.suspend:
-                continue
-            owner = owners.setdefault((*_pool(plant), place), plant)
+        first = {place: owners.setdefault((*_pool(plant), place), plant) for place in endpoints(plant)}
+        taken = {place: owner.metadata.name for place, owner in first.items() if owner is not plant}
+        yield from taken_endpoints(plant, taken)
+        for path, place in _places(plant):
             other = anywhere.setdefault(place, plant)
-            if owner is not plant:
-                yield _problem(plant, path, endpoint_taken(place, owner.metadata.name), tcp.host)
-            elif _pool(other) != _pool(plant):
+            if place not in taken and _pool(other) != _pool(plant):
                 message = (
-                    f"Plant {other.metadata.name} connects to {tcp.host}:{tcp.port} too, from another pool: if that is the "
-                    "same PLC, put the devices of both into one Plant; two plants that write to one PLC undo each other, and "
-                    "a gateway that has both, such as voke run, runs one of the two"
+                    f"Plant {other.metadata.name} connects to {place} too, from another pool: if that is the same PLC, put "
+                    "the devices of both into one Plant; two plants that write to one PLC undo each other, and a gateway "
+                    "that has both, such as voke run, runs one of the two"
                 )
-                yield _problem(plant, path, message, tcp.host, Severity.WARNING)
+                yield _problem(plant, path, message, place.rpartition(":")[0], Severity.WARNING)
+
+
+def taken_endpoints(plant: Plant, taken: Mapping[Endpoint, str]) -> Iterator[Problem]:
+    """PLCs of one Plant that it cannot have: two of its own connections lead there, or another Plant has it.
+
+    Args:
+        plant: The Plant.
+        taken: Which other Plant has a PLC.
+    """
+    own: dict[Endpoint, str] = {}
+    for index, connection in enumerate(plant.spec.connections):
+        tcp = connection.modbus_tcp
+        if tcp is None:
+            continue
+        place = endpoint(tcp.host, tcp.port)
+        first = own.setdefault(place, connection.name)
+        if first != connection.name:
+            message = f"connection {first} goes to {place} already; let its devices share one connection"
+        elif place in taken:
+            message = endpoint_taken(place, taken[place])
+        else:
+            continue
+        yield _problem(plant, _path(index), message, tcp.host)
+
+
+def _places(plant: Plant) -> Iterator[tuple[Path, Endpoint]]:
+    """Where a plant says that it connects to a PLC, of each the first; a suspended one connects to none."""
+    left = set(endpoints(plant))
+    for index, connection in enumerate(plant.spec.connections):
+        tcp = connection.modbus_tcp
+        if tcp is not None and (place := endpoint(tcp.host, tcp.port)) in left:
+            left.remove(place)
+            yield _path(index), place
+
+
+def _path(connection: int) -> Path:
+    return ("spec", "connections", connection, "modbusTcp", "host")
 
 
 def _pool(plant: Plant) -> tuple[str, str]:

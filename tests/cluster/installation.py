@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import signal
 import sys
@@ -259,6 +260,12 @@ async def installed(
         yield here
 
 
+def nowhere(name: str) -> tuple[str, int]:
+    """A PLC that is not there, for each name another one."""
+    first, second, third, *port = hashlib.sha256(name.encode()).digest()[:5]
+    return f"127.{first}.{second}.{third}", 1 + int.from_bytes(port) % 1000
+
+
 def plant_document(
     name: str,
     plant_id: str,
@@ -268,10 +275,8 @@ def plant_document(
     method: str = "MTLS",
     **spec: Any,
 ) -> Json:
-    """A Plant that ticks every second, with a meter on every server; none: on an address where nobody is."""
-    places = {key: (each.host, each.port) for key, each in (servers or {}).items()} or {
-        "plc1": ("127.0.0.1", 9)
-    }
+    """A Plant that ticks every second, with a meter on every server; none: on an address of its own where nobody is."""
+    places = {key: (each.host, each.port) for key, each in (servers or {}).items()} or {"plc1": nowhere(name)}
     return {
         "apiVersion": "voke.lovinka.com/v1alpha1",
         "kind": "Plant",

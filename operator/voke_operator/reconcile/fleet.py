@@ -155,8 +155,10 @@ class Fleet:
             self._users[each].discard(name)
             if not self._users[each]:
                 del self._users[each]
-        self._note_plcs(name, record.references, uses=False)
-        self._note_plcs(name, references, uses=True)
+        before = record.references
+        if (before.pool, before.endpoints) != (references.pool, references.endpoints):
+            self._note_plcs(name, before, uses=False)
+            self._note_plcs(name, references, uses=True)
         record.references = references
         for each in self._uses(name, references):
             self._users.setdefault(each, set()).add(name)

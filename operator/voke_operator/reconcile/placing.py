@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from voke_api.fleet import endpoint_problems, endpoints
+from voke_api.fleet import Endpoint, endpoints, taken_endpoints
 from voke_api.problems import Problem
 from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import PODS, STATEFUL_SETS
-from voke_operator.plan.candidates import in_the_right, precedence
+from voke_operator.kube.resources import PLANTS, PODS, STATEFUL_SETS
+from voke_operator.plan.candidates import in_the_right
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim, Decision, Reason, lets_go, search, stay
 from voke_operator.reconcile.documents import Documents
@@ -61,24 +61,25 @@ class Placing:
 
     def conflicts(self, name: Name, plant: Plant) -> tuple[Problem, ...]:
         """Which of its PLCs belong to other Plants of its pool, or to two of its own connections."""
-        pool = Name(name.namespace, plant.spec.pool)
-        others = {each for place in endpoints(plant) for each in self._fleet.with_endpoint(pool, place)} - {
-            name
-        }
-        beside = {each: self._documents.plant(each) for each in others}
-        plants = {name: plant, **{each: found for each, found in beside.items() if found is not None}}
-        ordered = sorted(
-            plants.items(),
-            key=lambda item: precedence(item[1], running=self._runs(item[0], item[1].spec.plant_id)),
-        )
-        holds = {
-            each.name: packed.endpoints
-            for each in plants
-            if (packed := self._fleet.plant(each).packed) is not None
-            and self._fleet.plant(each).shard is not None
-        }
-        found = endpoint_problems([each for _, each in ordered], holds)
-        return tuple(problem for problem in found if problem.name == name.name)
+        owners = {place: self._owner(name, plant.spec.pool, place) for place in endpoints(plant)}
+        taken = {place: owner for place, owner in owners.items() if owner != name.name}
+        return tuple(taken_endpoints(plant, taken))
+
+    def _owner(self, name: Name, pool: str, place: Endpoint) -> str:
+        """Which Plant may have a PLC: the one that has it, else the one that comes first.
+
+        By what is at hand, and without reading a Plant: whoever writes Plants may give a thousand the same PLC.
+        """
+
+        def rank(each: Name) -> tuple[bool, bool, str, str]:
+            record, metadata = self._fleet.plant(each), self._objects.get(PLANTS, *each)
+            has = record.shard is not None and record.packed is not None and place in record.packed.endpoints
+            runs = self._runs(each, record.references.plant_id)
+            return not has, not runs, "" if metadata is None else metadata.created, each.name
+
+        users = self._fleet.with_endpoint(Name(name.namespace, pool), place)
+        there = [each for each in users if self._objects.get(PLANTS, *each) is not None]
+        return min(there, key=rank, default=name).name
 
     def place(self, name: Name, claim: Claim, limits: Limits | None, duplicate: Cause | None) -> set[Shard]:
         """Give the plant its place; returns the shards whose bundles have to change for that.

@@ -116,7 +116,7 @@ class PlantReconciler:
         one, secrets, versions = await self._judge(name, plant)
         duplicate = self._placing.duplicate_of(name, plant.spec.plant_id)
         own = (
-            *self._placing.conflicts(name, plant),
+            *(() if duplicate is not None else self._placing.conflicts(name, plant)),
             *(
                 each
                 for each in one.problems
