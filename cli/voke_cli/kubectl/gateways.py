@@ -8,11 +8,9 @@ the pod, so that only the latter leads there.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,23 +57,21 @@ class ApiStatus(BaseModel):
 
 @contextmanager
 def by_proxy(kubectl: Kubectl) -> Iterator[AskStatus]:
-    """Gateways are asked through the API server, as long as the block runs; the first question opens the way.
+    """Gateways are asked through the API server, as long as the block runs.
 
-    A gateway that answers with a redirect is not asked a second time.
+    The way to them is opened while the caller does other things. A gateway that answers with a redirect is not
+    asked a second time.
     """
     redirected: set[Place] = set()
-    one_opens = threading.Lock()
-    with ExitStack() as stack:
-        way = cache(lambda: stack.enter_context(_way_to_pods(kubectl)))
+    with ExitStack() as stack, ThreadPoolExecutor(1) as opening:
+        way = opening.submit(stack.enter_context, _way_to_pods(kubectl))
 
         def ask(place: Place) -> GatewayStatus:
             if place in redirected:
                 raise KubectlError(_NOT_ASKED_AGAIN)
             namespace, gateway = place
             pod = f"/api/v1/namespaces/{named(namespace)}/pods/{named(pod_of(gateway))}:{HTTP_PORT}"
-            with one_opens:
-                address = way()
-            answer = _answer(address, f"{pod}/proxy{_STATUS}")
+            answer = _answer(way.result(), f"{pod}/proxy{_STATUS}")
             if answer.redirects:
                 redirected.add(place)
                 raise KubectlError(_NOT_ASKED_AGAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from voke_cli.kubectl.complete import words
 from voke_cli.kubectl.edge import Kubectl, KubectlError, NotAllowedError, NotThereError, refusal
-from voke_cli.kubectl.gateways import Place, by_proxy
+from voke_cli.kubectl.gateways import by_proxy
 from voke_cli.kubectl.main import app
 from voke_cli.kubectl.rights import ASK_POD, GET_PLANT
 from voke_cli.kubectl.status import age
@@ -112,28 +113,46 @@ def obedient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return told
 
 
-def ask(kubectl: Kubectl, place: Place) -> object:
-    with by_proxy(kubectl) as status_of:
-        return status_of(place)
+NO_NAMES = ["--kubeconfig=/tmp/x", "-oyaml", "../../secrets/keys", "a/b", "a?b", "A", "", "a\n"]
 
 
-@pytest.mark.parametrize(
-    "name", ["--kubeconfig=/tmp/x", "-oyaml", "../../secrets/keys", "a/b", "a?b", "A", "", "a\n"]
-)
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_what_cannot_be_a_name_never_gets_to_kubectl(obedient: Path, name: str) -> None:
     kubectl = Kubectl()
     asked: list[Callable[[], object]] = [
         lambda: kubectl.plant(name),
         lambda: kubectl.secret("solar", name),
         lambda: kubectl.pod("solar", name),
-        lambda: ask(kubectl, ("solar", name)),
-        lambda: ask(kubectl, (name, "voke-gw-default-0")),
         lambda: kubectl.annotate("solar", name, {}),
     ]
-    for each in asked:
+    for ask in asked:
         with pytest.raises(KubectlError, match="nothing can be called"):
-            each()
+            ask()
     assert not obedient.exists()
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_cannot_be_a_name_is_in_no_question_to_a_pod(obedient: Path, name: str) -> None:
+    for place in (("solar", name), (name, "voke-gw-default-0")):
+        with by_proxy(Kubectl()) as ask, pytest.raises(KubectlError, match="nothing can be called"):
+            ask(place)
+
+
+def test_what_leads_to_pods_lets_only_a_get_of_their_status_through(obedient: Path) -> None:
+    with by_proxy(Kubectl()) as ask, pytest.raises(KubectlError):
+        ask(("solar", "voke-gw-default-0"))
+    said = obedient.read_text().splitlines()
+    flags = dict(each.split("=", 1) for each in said if "=" in each)
+    paths, methods = re.compile(flags["--accept-paths"]), re.compile(flags["--reject-methods"])
+    pod = "/api/v1/namespaces/solar/pods/voke-gw-default-0-0:9100/proxy"
+    assert paths.search(f"{pod}/status")
+    others = (f"{pod}/statusx", f"{pod}/a/status", pod, "/api/v1/secrets", f"/x{pod}/status")
+    assert not any(paths.search(each) for each in others)
+    assert not methods.search("GET")
+    assert all(methods.search(each) for each in ("POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "GETS"))
+    assert not any("," in each for each in flags.values()), (
+        "kubectl takes a comma for the end of an expression"
+    )
 
 
 @pytest.mark.parametrize(
