@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any, Final
 
 import pytest
@@ -45,6 +46,13 @@ class Heard:
     """First lines."""
 
 
+class Server(ThreadingTCPServer):
+    """As of http.server, which asks for the name of its address first, where no DNS answers."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+
 @contextmanager
 def listening(answers: Answers, port: int = 0) -> Iterator[Heard]:
     """Answers each GET on the machine's address."""
@@ -57,9 +65,8 @@ def listening(answers: Answers, port: int = 0) -> Iterator[Heard]:
         def log_request(self, code: object = "-", size: object = "-") -> None:
             """Nothing: what came is in the list."""
 
-    with ThreadingHTTPServer((ADDRESS, port), Handler) as server:
-        server.daemon_threads = True
-        heard = Heard(server.server_port)
+    with Server((ADDRESS, port), Handler) as server:
+        heard = Heard(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
