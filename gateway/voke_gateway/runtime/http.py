@@ -1,8 +1,8 @@
 """A read-only HTTP server for a handful of paths: probes, metrics and status.
 
 h11 parses; one response per request, small bodies, nothing to configure. A client that is slow or silent is
-dropped, and beyond the limit the one that came first, so that a probe always gets its answer: whoever looks
-at the gateway must not be able to hold it up.
+dropped, and beyond the limit one of the address that has most, so that a probe always gets its answer: whoever
+looks at the gateway must not be able to hold it up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ MAX_CLIENTS: Final = 64
 MAX_PORT: Final = 65_535
 IDLE_LIMIT: Final = 10.0
 """Seconds that a client may take for a request, for taking the response, or be silent between two."""
+FRESH: Final = 1.0
+"""Seconds for which an answer that is costly to make is given again."""
 
 _HOST: Final = re.compile(r"(\[[^]]*]|[^][:]*)(?::\d*)?")
 """A header Host: a name or an address, with or without a port."""
@@ -44,6 +48,23 @@ Query = Mapping[str, list[str]]
 """What was asked behind the path: values by name."""
 Questions = Mapping[str, Callable[[Query], Awaitable[Response]]]
 """Paths whose answer depends on what was asked, and may take as long as it takes."""
+
+
+def at_most_a_second_old(
+    make: Callable[[], Response], *, now: Callable[[], float] = time.monotonic
+) -> Callable[[], Response]:
+    """What ``make`` answers, made once in ``FRESH`` seconds however often it is asked for."""
+    made: Response | None = None
+    made_at = 0.0
+
+    def answer() -> Response:
+        nonlocal made, made_at
+        asked_at = now()
+        if made is None or asked_at - made_at >= FRESH:
+            made, made_at = make(), asked_at
+        return made
+
+    return answer
 
 
 class AddressInUseError(Exception):
@@ -95,8 +116,8 @@ class HttpServer:
         self._by_address = by_address
         self._questions = questions or {}
         self._server: asyncio.Server | None = None
-        self._clients: dict[asyncio.Task[None], None] = {}
-        """In order of arrival."""
+        self._clients: dict[asyncio.Task[None], str] = {}
+        """The address of each, in order of arrival."""
 
     async def start(self, host: str, port: int, *, option: str = "--http") -> int:
         """Listen; port 0 takes a free one. Returns the port. ``option`` is where the address was given.
@@ -131,10 +152,8 @@ class HttpServer:
         task = asyncio.current_task()
         assert task is not None
         if len(self._clients) >= MAX_CLIENTS:
-            first = next(iter(self._clients))
-            del self._clients[first]
-            first.cancel()
-        self._clients[task] = None
+            self._drop_one()
+        self._clients[task] = str((writer.get_extra_info("peername") or ("",))[0])  # none: it is gone already
         try:
             with suppress(OSError, TimeoutError, h11.RemoteProtocolError, h11.LocalProtocolError):
                 await self._serve(reader, writer)
@@ -143,6 +162,14 @@ class HttpServer:
         finally:
             self._clients.pop(task, None)
             writer.transport.abort()
+
+    def _drop_one(self) -> None:
+        """The first of an address that has most: thus a flood takes the place of its own, and of no probe."""
+        counts = Counter(self._clients.values())
+        most = max(counts.values())
+        first = next(client for client, address in self._clients.items() if counts[address] == most)
+        del self._clients[first]
+        first.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16_384)

@@ -25,7 +25,7 @@ from voke_gateway.runtime.bundle_reader import BundleReader
 from voke_gateway.runtime.bundle_source import BundleSource
 from voke_gateway.runtime.garbage import spare_what_stays
 from voke_gateway.runtime.gateway import VERSION, Gateway
-from voke_gateway.runtime.http import AddressInUseError, HttpServer
+from voke_gateway.runtime.http import AddressInUseError, HttpServer, at_most_a_second_old
 from voke_gateway.runtime.open_files import raise_limit, watch_limit
 from voke_gateway.runtime.probe import Probes
 from voke_gateway.uplink.mqtt import AiomqttConnector
@@ -92,7 +92,9 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
         take=gateway.apply,
         trouble=gateway.report,
     )
-    server = HttpServer(gateway.routes())
+    routes = gateway.routes()
+    costly = {path: at_most_a_second_old(routes[path]) for path in ("/metrics", "/status")}
+    server = HttpServer({**routes, **costly})
     port = await server.start(options.http_host, options.http_port)
     local = await _serve_local(options.local, gateway)
     log.info("gateway started", version=VERSION, http=f"{options.http_host}:{port}", open_files=raise_limit())

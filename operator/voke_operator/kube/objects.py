@@ -18,13 +18,14 @@ from typing import Any, Final, Self
 
 import orjson
 
+from voke_api.resources.common import GROUP
 from voke_operator.kube.resources import OURS, Resource
 
 Changed = Callable[[str, str, str], None]
 """Told of every real change: kind, namespace, name. Also of what is gone."""
 
-LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-"""The whole object once more, as ``kubectl apply`` keeps it. Not stored."""
+_OURS: Final = f"{GROUP}/"
+"""What the annotations begin with that are read. All others, up to 256 KiB of an object, are not stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,7 @@ def metadata_of(document: Mapping[str, Any]) -> Metadata:
         generation=metadata.get("generation", 0),
         created=metadata.get("creationTimestamp") or "",
         labels={sys.intern(key): sys.intern(value) for key, value in (metadata.get("labels") or {}).items()},
-        annotations={
-            sys.intern(key): value
-            for key, value in (metadata.get("annotations") or {}).items()
-            if key != LAST_APPLIED
-        },
+        annotations=_annotations(metadata),
         owner=owners[0]["uid"] if owners else None,
         deleting=metadata.get("deletionTimestamp") is not None,
     )
@@ -231,10 +228,15 @@ def _differ(resource: Resource, before: Metadata, now: Metadata) -> bool:
     )
 
 
+def _annotations(metadata: Mapping[str, Any]) -> dict[str, str]:
+    given = metadata.get("annotations") or {}
+    return {sys.intern(key): value for key, value in given.items() if key.startswith(_OURS)}
+
+
 def _pack(document: Mapping[str, Any]) -> bytes:
     metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
-    if LAST_APPLIED in (metadata.get("annotations") or {}):
-        metadata["annotations"] = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+    if "annotations" in metadata:
+        metadata["annotations"] = _annotations(metadata)
     return _zip({key: value for key, value in document.items() if key != "status"} | {"metadata": metadata})
 
 

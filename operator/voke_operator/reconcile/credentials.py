@@ -41,6 +41,7 @@ from voke_operator.kube.client import Client
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import ALLOWED_SECRETS, SECRETS
+from voke_operator.reconcile.cache import Cache
 from voke_operator.reconcile.children import Drifted
 from voke_operator.status import causes
 from voke_operator.status.facts import Cause, CredentialFacts
@@ -51,6 +52,8 @@ _STEPS: Final = 12
 """More decisions in a row than any way through the ledger takes."""
 _KEPT: Final = 256
 """Secrets that Plants refer to; what they hold is in bundles as well."""
+_KEPT_BYTES: Final = 4 * 1024 * 1024
+"""Of what these hold: a Secret may have a megabyte, of which a Plant reads some kilobytes."""
 _LOOK_AGAIN: Final = 30.0
 """Seconds after which what a person has to mend is looked at again, though no watch tells of it."""
 
@@ -80,7 +83,7 @@ class ReferencedSecrets:
     def __init__(self, client: Client, objects: Objects) -> None:
         self._client = client
         self._objects = objects
-        self._kept: dict[tuple[str, str], Secret] = {}
+        self._kept: Cache[tuple[str, str], Secret] = Cache(most=_KEPT, size=_KEPT_BYTES)
 
     async def read(self, namespace: str, wanted: Collection[str]) -> dict[str, Secret]:
         """Those that there are, by name. One without the label that allows it comes without its content."""
@@ -100,9 +103,9 @@ class ReferencedSecrets:
             secret = from_document(await self._client.get(SECRETS, namespace, name))
         except NotFoundError:
             return None
-        if len(self._kept) >= _KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[namespace, name] = secret
+        secret = replace(secret, annotations={})  # not read; kubectl repeats all of it there
+        size = sum(len(key) + len(content) for key, content in secret.data.items())
+        self._kept.put((namespace, name), secret, size=size)
         return secret
 
 

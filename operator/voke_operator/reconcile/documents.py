@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
+
+import orjson
 
 from voke_api.bundle import profile_size
 from voke_api.problems import Problem
@@ -16,12 +17,15 @@ from voke_operator.kube.client import Object
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, POOLS, PROFILES, Resource
 from voke_operator.plan.objects import Defaults, pool_of
+from voke_operator.reconcile.cache import Cache
 from voke_operator.reconcile.fleet import Name
 
 _MOST_PLANTS: Final = 256
 """Parsed Plants that are kept: 100 KB each, for one that is reconciled, reported on and packed in a row."""
 _MOST_SHARED: Final = 1024
 """Parsed profiles and pools that are kept."""
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of the JSON of either. What is parsed takes up to 18 times as much, and one Plant may have a megabyte."""
 _PARTS: Final = ("apiVersion", "kind", "metadata", "spec")
 
 
@@ -40,8 +44,8 @@ class Documents:
         """``defaults``: what stands for the pool called default where there is none."""
         self._objects = objects
         self._defaults = defaults
-        self._plants: OrderedDict[Name, _Parsed] = OrderedDict()
-        self._shared: OrderedDict[tuple[Resource, Name], _Parsed] = OrderedDict()
+        self._plants: Cache[tuple[Resource, Name], _Parsed] = Cache(most=_MOST_PLANTS, size=_MOST_BYTES)
+        self._shared: Cache[tuple[Resource, Name], _Parsed] = Cache(most=_MOST_SHARED, size=_MOST_BYTES)
 
     def plant(self, name: Name) -> Plant | None:
         """The newest version of a Plant, if it can be read."""
@@ -50,36 +54,38 @@ class Documents:
 
     def read_plant(self, name: Name) -> Plant | tuple[Problem, ...] | None:
         """The newest version of a Plant, or what is wrong with it; None: it is not there."""
-        parsed = _kept(self._plants, name, self._version(PLANTS, name))
+        parsed = self._read(PLANTS, name)
         if parsed is None:
-            document = self._objects.document(PLANTS, *name)
-            if document is None:
-                self._plants.pop(name, None)
-                return None
-            parsed = _keep(self._plants, name, _parse(document), _MOST_PLANTS)
+            return None
         assert not isinstance(parsed.found, DeviceProfile | GatewayPool)
         return parsed.found
 
     def pool(self, name: Name) -> GatewayPool | None:
         """What a pool is to be; None: it is not there, or cannot be read."""
-        found = self._read_shared(POOLS, name)
-        if found is None:
+        parsed = self._read(POOLS, name)
+        if parsed is None:
             return pool_of(name.name, {}, self._defaults)
-        return found if isinstance(found, GatewayPool) else None
+        return parsed.found if isinstance(parsed.found, GatewayPool) else None
 
     def profiles(self, namespace: str, wanted: Iterable[str]) -> dict[str, DeviceProfile]:
         """Those of the wanted profiles that are there and can be read, by name."""
-        found = {name: self._read_shared(PROFILES, Name(namespace, name)) for name in sorted(wanted)}
-        return {name: each for name, each in found.items() if isinstance(each, DeviceProfile)}
+        found = {name: self._read(PROFILES, Name(namespace, name)) for name in sorted(wanted)}
+        return {
+            name: parsed.found
+            for name, parsed in found.items()
+            if parsed is not None and isinstance(parsed.found, DeviceProfile)
+        }
 
     def profile_sizes(self, namespace: str, wanted: Iterable[str]) -> dict[str, int]:
         """What each of the wanted profiles that can be read adds to a bundle, by name."""
         sizes: dict[str, int] = {}
-        for name in self.profiles(namespace, wanted):
-            parsed = self._shared[PROFILES, Name(namespace, name)]
-            if parsed.size is None and isinstance(parsed.found, DeviceProfile):
+        for name in sorted(wanted):
+            parsed = self._read(PROFILES, Name(namespace, name))
+            if parsed is None or not isinstance(parsed.found, DeviceProfile):
+                continue
+            if parsed.size is None:
                 parsed.size = profile_size(parsed.found)
-            sizes[name] = parsed.size or 0
+            sizes[name] = parsed.size
         return sizes
 
     def version(self, resource: Resource, name: Name) -> str:
@@ -87,16 +93,19 @@ class Documents:
         metadata = self._objects.get(resource, *name)
         return "" if metadata is None else f"{metadata.uid} {metadata.generation}"
 
-    def _read_shared(self, resource: Resource, name: Name) -> Document | tuple[Problem, ...] | None:
-        key = (resource, name)
-        parsed = _kept(self._shared, key, self._version(resource, name))
-        if parsed is None:
-            document = self._objects.document(resource, *name)
-            if document is None:
-                self._shared.pop(key, None)
-                return None
-            parsed = _keep(self._shared, key, _parse(document), _MOST_SHARED)
-        return parsed.found
+    def _read(self, resource: Resource, name: Name) -> _Parsed | None:
+        cache = self._plants if resource == PLANTS else self._shared
+        key = resource, name
+        parsed = cache.get(key)
+        if parsed is not None and parsed.version == self._version(resource, name):
+            return parsed
+        document = self._objects.document(resource, *name)
+        if document is None:
+            cache.drop(key)
+            return None
+        parsed = _parse(document)
+        cache.put(key, parsed, size=len(orjson.dumps(document)))
+        return parsed
 
     def _version(self, resource: Resource, name: Name) -> tuple[str, object] | None:
         metadata = self._objects.get(resource, *name)
@@ -110,22 +119,3 @@ def _parse(document: Object) -> _Parsed:
     version = metadata["uid"], (metadata.get("generation", 0), dict(metadata.get("annotations") or {}))
     found = validate({part: document[part] for part in _PARTS if part in document})
     return _Parsed(version, tuple(found) if isinstance(found, list) else found)
-
-
-K = TypeVar("K")
-
-
-def _kept(cache: OrderedDict[K, _Parsed], key: K, version: tuple[str, object] | None) -> _Parsed | None:
-    parsed = cache.get(key)
-    if parsed is None or parsed.version != version:
-        return None
-    cache.move_to_end(key)
-    return parsed
-
-
-def _keep(cache: OrderedDict[K, _Parsed], key: K, parsed: _Parsed, most: int) -> _Parsed:
-    cache[key] = parsed
-    cache.move_to_end(key)
-    if len(cache) > most:
-        cache.popitem(last=False)
-    return parsed

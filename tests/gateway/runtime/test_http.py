@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from tests.support.loops import until
 from voke_gateway.runtime import http as server_module
-from voke_gateway.runtime.http import AddressInUseError, HttpServer, Response, parse_address
+from voke_gateway.runtime.http import (
+    AddressInUseError,
+    HttpServer,
+    Response,
+    at_most_a_second_old,
+    parse_address,
+)
 
 
 def _broken() -> Response:
@@ -100,6 +106,44 @@ async def test_the_newest_client_is_served_however_many_wait_before_it(port: int
     for _, writer in silent:
         writer.close()
     await asyncio.gather(*(writer.wait_closed() for _, writer in silent), return_exceptions=True)
+
+
+async def test_a_flood_from_one_address_keeps_no_other_from_its_answer(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+    flood = [await asyncio.open_connection("127.0.0.1", port) for _ in range(server_module.MAX_CLIENTS * 2)]
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    for _, each in [*flood, (reader, writer)]:
+        each.close()
+
+
+def test_a_costly_answer_is_made_once_a_second_however_often_it_is_asked_for() -> None:
+    now, made = 100.0, 0
+
+    def make() -> Response:
+        nonlocal made
+        made += 1
+        return Response(str(made).encode())
+
+    answer = at_most_a_second_old(make, now=lambda: now)
+    assert {answer().body for _ in range(1000)} == {b"1"}
+    now += 0.9
+    assert answer().body == b"1"
+    now += 0.1
+    assert {answer().body for _ in range(1000)} == {b"2"}
+
+
+def test_an_answer_that_failed_is_made_again() -> None:
+    makes = [lambda: Response(b"well"), _broken]
+
+    def make() -> Response:
+        return makes.pop()()
+
+    answer = at_most_a_second_old(make)
+    with pytest.raises(RuntimeError, match="not today"):
+        answer()
+    assert answer().body == b"well"
 
 
 async def test_requests_sent_ahead_are_not_served_in_one_go(port: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voke_operator.kube.errors import GoneError
-from voke_operator.kube.objects import LAST_APPLIED, Objects, known_of, metadata_of
+from voke_operator.kube.objects import Objects, known_of, metadata_of
 from voke_operator.kube.resources import ALLOWED_SECRETS, PLANTS, SECRETS
 
 
@@ -28,6 +29,9 @@ def made(
         "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
     }
     return {"metadata": metadata | more, "spec": {"plantId": uid}, "status": {"seen": version}}
+
+
+FOREIGN = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "voke.lovinka.com.example/a": "b"}
 
 
 class Heard:
@@ -65,14 +69,29 @@ def it() -> Heard:
 
 
 def test_a_custom_resource_is_kept_whole_but_for_what_nobody_reads(it: Heard) -> None:
-    document = made(annotations={LAST_APPLIED: "{}", "note": "kept"}, labels={"site": "brno"})
+    ours = {"voke.lovinka.com/registered": "abc"}
+    document = made(annotations={**FOREIGN, **ours}, labels={"site": "brno"})
     assert it.put(document)
     kept = it.objects.document(PLANTS, "energy", "roof")
     assert kept is not None
     assert (kept["spec"], kept["status"]) == (document["spec"], document["status"])
-    assert kept["metadata"]["annotations"] == {"note": "kept"}
+    assert kept["metadata"]["annotations"] == ours
     assert "managedFields" not in kept["metadata"]
     assert it.told == [("Plant", "energy", "roof")]
+
+
+@pytest.mark.parametrize("resource", [PLANTS, SECRETS])
+def test_what_others_write_on_an_object_takes_no_memory(it: Heard, resource: Any) -> None:
+    tracemalloc.start()
+    for number in range(20):
+        written = {f"{number}.example/{part}": token_hex(32 * 1024) for part in range(4)}
+        it.put(made(f"roof{number}", annotations=written), resource)
+    del written
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 200_000
+    assert it.objects.count(resource) == 20
 
 
 def test_of_a_child_only_metadata_is_kept(it: Heard) -> None:
@@ -107,7 +126,7 @@ def test_what_a_person_changes_is_told(it: Heard, change: dict[str, Any]) -> Non
     assert it.put(made(version=11, **change))
 
 
-@pytest.mark.parametrize("change", [{}, {"annotations": {LAST_APPLIED: "{}"}}])
+@pytest.mark.parametrize("change", [{}, {"annotations": FOREIGN}])
 def test_a_status_that_was_written_is_known_and_not_told(it: Heard, change: dict[str, Any]) -> None:
     it.put(made())
     assert not it.put(made(version=11, **change))
