@@ -206,7 +206,9 @@ def readme() -> str:
 
 {chart["description"]}. Needs Kubernetes 1.32 or later.
 
-    helm install voke-fleet charts/voke-fleet --namespace voke-system --create-namespace
+    helm install voke-fleet charts/voke-fleet --namespace voke-system --create-namespace -f values.yaml
+
+`values.yaml` names `image.repository` and `gateway.image.repository` in your registry: [no images are published yet](../../docs/install.md).
 
 [Install, upgrade, uninstall](../../docs/install.md) · [What the operator may do](../../docs/rbac.md) ·
 [Security](../../docs/security.md) · [Every field of Plant, DeviceProfile and GatewayPool](../../docs/reference.md)

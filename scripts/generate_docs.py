@@ -104,14 +104,15 @@ def rights() -> str:
         *_rights(WATCHED),
         (
             "\nRBAC cannot select Secrets by label or type: whoever may read one may read all of the namespace. So name the "
-            "namespaces where you can. Which Secrets it may *write* is confined by an admission policy "
-            "([security](security.md)), which the chart brings.\n"
+            "namespaces where you can. What it may *write* is confined by admission policies ([security](security.md)), which the "
+            "chart brings.\n"
         ),
         "## In its own namespace\n",
         *_rights(own_namespace(lease=LEASE, issuer=None)),
         (
-            "\nThe names are those of the values `lease.name` and `issuer.secretName`. RBAC knows no name of what is not there yet, so "
-            "creating is granted without one, and again confined by the policy.\n"
+            "\nThe name of the Lease is the value `lease.name`. With `issuer.secretName` the last two rules are one: `get` of that "
+            "Secret, and nothing is created. RBAC knows no name of what is not there yet, so creating is granted without one, and "
+            "again confined by the policies.\n"
         ),
         "## People\n",
         (

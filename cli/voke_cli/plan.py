@@ -104,7 +104,7 @@ def _live(
     except ImportError as error:
         typer.echo(
             f"voke plan --live needs the Kubernetes client, and {error.name} is not installed: "
-            "pip install 'voke-fleet[operator]'",
+            "pip install '.[operator]' in a checkout of voke-fleet",
             err=True,
         )
         raise typer.Exit(1) from None

@@ -150,7 +150,7 @@ def test_a_cluster_is_not_compared_with_without_the_client_for_it(
     monkeypatch.setitem(sys.modules, "kubernetes.aio.client.api_client", None)
     result = voke_plan(tmp_path, document("a", 1), arguments=("--live",))
     assert result.exit_code == 1
-    assert "pip install 'voke-fleet[operator]'" in result.stderr
+    assert "pip install '.[operator]' in a checkout" in result.stderr
 
 
 def test_a_kubeconfig_that_cannot_be_used_is_said(tmp_path: Path) -> None:

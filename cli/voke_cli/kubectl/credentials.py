@@ -87,8 +87,8 @@ def credentials(
     Key material is not printed unless --show-hmac asks for it; --export writes files. When Voke knows the keys, say
     so with --registered --from DIR: the condition Registered turns True, unless a key was replaced since it was exported.
     Without --from what is confirmed are the keys that the Plant's status names at that moment.
-    --replace has the operator make another key, once; from
-    then on Voke refuses what the plant sends until it is told of the new one.
+    --replace has the operator make another key, once; of an HMAC or JWT key Voke has to be told, and refuses what the
+    plant sends until then.
 
     Exit status: 0 done, 1 there is nothing to show or the cluster does not allow it, 2 wrong usage.
     """

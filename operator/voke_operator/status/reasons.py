@@ -44,7 +44,7 @@ class Reason(StrEnum):
             "The Plant contradicts itself, or something that it refers to is missing or does not fit. The last good "
             "version runs on, if there is one."
         ),
-        "Mend what the message names. `voke check FILE` finds the same without a cluster.",
+        "Mend what the message names. `voke check` finds the same without a cluster, if it is given all files of the namespace.",
     )
     POOL_MISSING = (
         "PoolMissing",
@@ -95,7 +95,10 @@ class Reason(StrEnum):
             "The Secret that is to hold the plant's generated keys exists and belongs to somebody else. It is never "
             "touched."
         ),
-        "Rename or delete that Secret, or give the Plant another name.",
+        (
+            "Give the Plant another name, or mend what the message names. Before you delete that Secret save it (`kubectl get "
+            "secret NAME -n NAMESPACE -o yaml`): it may hold the keys of another plant."
+        ),
     )
     KEY_LOST = (
         "KeyLost",
@@ -105,8 +108,9 @@ class Reason(StrEnum):
             "because Voke would refuse it."
         ),
         (
-            "Restore the Secret from a backup; or have a new key made with the command in the message (`kubectl voke credentials "
-            "PLANT --replace …`) and register it at Voke."
+            "Restore what the message names from a backup: the plant's Secret, or `voke-fleet-ca` in the operator's namespace. "
+            "If there is no backup of a plant's key, have a new one made with the command in the message (`kubectl voke "
+            "credentials PLANT --replace …`) and register it at Voke. If there is none of the CA: credentials.md, Certificates."
         ),
     )
     ISSUER_UNUSABLE = (
@@ -143,7 +147,10 @@ class Reason(StrEnum):
             "The gateway, or the operator that wrote its bundle, is of a version too far from this operator's: one cannot read "
             "what the other has written."
         ),
-        "Change the version of what the message names.",
+        (
+            "Change the version of what the message names. It also says whether the plant still runs: without a bundle that it can "
+            "read a gateway runs none."
+        ),
     )
     GATEWAY_CONFLICT = (
         "GatewayConflict",
@@ -375,7 +382,7 @@ class Reason(StrEnum):
     CONFIRMED = (
         "Confirmed",
         REGISTERED,
-        "A person, or Voke itself, has confirmed that Voke knows the plant's keys.",
+        "A person has confirmed that Voke knows the plant's keys.",
     )
     FROM_SECRETS = (
         "FromSecrets",
@@ -408,7 +415,10 @@ class Reason(StrEnum):
             "None of the pool's plants gets through to Voke. It is said here once; the conditions of the Plants stay as "
             "they were."
         ),
-        "Check network and Voke; gateways keep what they read and send it later.",
+        (
+            "Check network and Voke. Gateways keep what they read in memory and send it later: do not restart them, nor change "
+            "their image or limits, until Voke is back."
+        ),
     )
     PARTLY_REACHABLE = (
         "PartlyReachable",
