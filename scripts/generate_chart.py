@@ -20,7 +20,7 @@ import yaml
 from scripts.generate_crds import CRDS
 from scripts.generate_crds import NOT_EDITED as DEFINITION_NOT_EDITED
 from voke_operator import names
-from voke_operator.plan.objects import HTTP_PORT
+from voke_operator.plan.objects import CLAIM, HTTP_PORT
 from voke_operator.rbac import WATCHED, Rule, own_namespace
 
 CHART: Final = Path(__file__).parents[1] / "charts" / "voke-fleet"
@@ -68,6 +68,8 @@ def names_template() -> str:
         "gatewayApp": names.GATEWAY_APP,
         "appLabel": names.APP,
         "bundlePrefix": names.bundle_secret("", 0).removesuffix("-0"),
+        "gatewayPrefix": names.gateway_prefix(),
+        "claim": CLAIM,
         "touched": names.GENERATION_ANNOTATION,
         "gatewayPort": str(HTTP_PORT),
     }

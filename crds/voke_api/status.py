@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from voke_api.bundle import MAX_GENERATION
+
 
 def parse_instant(text: object) -> object:
     """Epoch seconds of an RFC 3339 time; floats pass through unchanged."""
@@ -168,7 +170,7 @@ class GatewayStatus(Answer):
     """Version of the gateway software."""
     bundle_formats: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
     """Bundle formats it reads."""
-    bundle_generation: int | None = None
+    bundle_generation: Annotated[int, Field(ge=0, le=MAX_GENERATION)] | None = None
     """Generation of the bundle it has applied; absent before the first."""
     bundle_problems: tuple[str, ...] = ()
     """What it could not read of that bundle, one sentence each."""

@@ -113,6 +113,14 @@ app.kubernetes.io/name
 voke-bundle-
 {{- end }}
 
+{{- define "voke-fleet.gatewayPrefix" -}}
+voke-gw-
+{{- end }}
+
+{{- define "voke-fleet.claim" -}}
+outbox
+{{- end }}
+
 {{- define "voke-fleet.touched" -}}
 voke.lovinka.com/bundle-generation
 {{- end }}

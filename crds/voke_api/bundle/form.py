@@ -23,6 +23,8 @@ PROFILES: Final = "profiles.json.gz"
 AUTHORITIES: Final = "authorities.json.gz"
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 """Bytes of one file for a gateway, whose profiles are in one."""
+MAX_GENERATION: Final = 2**53
+"""Beyond it a number is not the same for every reader of JSON."""
 MAX_PLANTS: Final = 5_000
 """In one bundle; ten times what a gateway is meant for."""
 MAX_HELD: Final = 4 * 1024 * 1024
@@ -135,6 +137,8 @@ def read_manifest(files: Mapping[str, bytes]) -> tuple[dict[str, Any], int, list
         case {"generation": int(generation), "plants": list(names), "files": dict()} if all(
             isinstance(name, str) for name in names
         ):
+            if not 0 <= generation <= MAX_GENERATION:
+                raise BundleUnreadableError(f"{MANIFEST} has a generation that no writer comes to")
             if len(set(names)) < len(names) or len(names) > MAX_PLANTS:
                 raise BundleUnreadableError(f"{MANIFEST} lists plants twice, or more than {MAX_PLANTS}")
             return manifest, generation, names

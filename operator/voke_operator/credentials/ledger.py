@@ -221,7 +221,10 @@ class _Case:
         if key is None:
             return _Lost(key_id=wanted)
         if wanted != recorded and not self._may_be_taken(key):
-            return self._foreign(key)
+            known = next(
+                (each for each in find(name, sources, self._plant.spec.plant_id) if each.id == recorded), None
+            )
+            return self._foreign(key) if known is None else self._renewed(known)
         return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
 
     def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
@@ -261,6 +264,8 @@ class _Case:
     def _unrecorded(self, name: Name) -> _Held | _New | Finding:
         """Nobody says which key it should be: what the Secret holds, or a new one."""
         key = next(find(name, (self._own, *self._roots), self._plant.spec.plant_id), None)
+        if key is not None and key.certificate is not None and not self._roots:
+            return self._no_issuer()
         if key is not None:
             return _Held(key=key) if self._may_be_taken(key) else self._foreign(key)
         there = [file for file in PRIMARY[name] if file in self._own]

@@ -32,7 +32,8 @@ CONTAINER: Final = "gateway"
 GRACE_SECONDS: Final = 30
 """A gateway drains within ten; the rest is for a slow node."""
 _DNS_PORTS: Final = (53, 5353)
-_OUTBOX: Final = "outbox"
+CLAIM: Final = "outbox"
+"""Name of a gateway's volume, and of its claim if it has one."""
 _BUNDLE: Final = "bundle"
 _TMP: Final = "tmp"
 
@@ -218,7 +219,7 @@ def _container(pool: GatewayPoolSpec, defaults: Defaults) -> Json:
         "readinessProbe": _probe("/readyz", every=5, failures=3),
         "volumeMounts": [
             {"name": _BUNDLE, "mountPath": BUNDLE_PATH, "readOnly": True},
-            {"name": _OUTBOX, "mountPath": OUTBOX_PATH},
+            {"name": CLAIM, "mountPath": OUTBOX_PATH},
             {"name": _TMP, "mountPath": "/tmp"},  # noqa: S108 - the pod's own
         ],
     }
@@ -243,7 +244,7 @@ def _volumes(shard: ShardId, pool: GatewayPoolSpec) -> list[Json]:
         {"name": _TMP, "emptyDir": {"sizeLimit": "16Mi"}},
     ]
     if pool.shard.storage.persistent_volume_claim is None:
-        volumes.append({"name": _OUTBOX, "emptyDir": dict(pool.shard.storage.empty_dir or {})})
+        volumes.append({"name": CLAIM, "emptyDir": dict(pool.shard.storage.empty_dir or {})})
     return volumes
 
 
@@ -254,7 +255,7 @@ def _volume_claim(claim: Mapping[str, Any]) -> Json:
     }
     if claim.get("storageClassName") is not None:
         spec["storageClassName"] = claim["storageClassName"]
-    return {"metadata": {"name": _OUTBOX}, "spec": spec}
+    return {"metadata": {"name": CLAIM}, "spec": spec}
 
 
 def _pod_security(user: int | None) -> Json:

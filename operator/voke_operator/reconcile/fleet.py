@@ -93,7 +93,7 @@ class ShardRecord:
     """By plant id; ``since`` is 0 for what the next bundle drops."""
     hearsay: set[str] = field(default_factory=set)
     """Plant ids that its bundle named when it was read, and no Plant's status: whoever may write Secrets may have put
-    them there, so Plants of other namespaces do not give way to them."""
+    them there. So a Plant of another namespace is in the right against them, and waits for them only while a gateway answers."""
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """Of the bundle in the Secret. They hold keys."""
     generation: int = 0

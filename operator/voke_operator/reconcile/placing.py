@@ -150,7 +150,7 @@ class Placing:
             for shard in holders
             if shard.namespace != name.namespace
             and str(shard) not in claim.released
-            and claim.plant_id not in self._fleet.shard(shard).hearsay
+            and not self._is_idle_talk(shard, claim.plant_id)
         )
         if elsewhere:
             who = " and ".join(map(str, elsewhere))
@@ -168,6 +168,10 @@ class Placing:
             if shard.namespace == name.namespace
         ]
         return search(claim, here, loads, limits)
+
+    def _is_idle_talk(self, shard: Shard, plant_id: str) -> bool:
+        """Whether only a bundle says that a shard may run a plant, and no gateway answers for it."""
+        return plant_id in self._fleet.shard(shard).hearsay and self._gateways.view(shard).silence is not None
 
     def _is_known_to_run(self, name: Name, plant_id: str) -> bool:
         shard = self._fleet.plant(name).shard

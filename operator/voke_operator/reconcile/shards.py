@@ -316,7 +316,10 @@ class ShardReconciler:
             record.files, record.secret_version, record.unknown = {}, "", ""
             return
         secret = from_document(document)
-        if secret.type != names.BUNDLE_SECRET_TYPE:
+        if (
+            secret.type != names.BUNDLE_SECRET_TYPE
+            or secret.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER
+        ):
             raise NotOursError(not_ours(shard_refs(shard.namespace, shard.local)[-1]))
         if secret.resource_version == record.secret_version:
             return

@@ -67,6 +67,9 @@ class Triggers:
             self._report(Key(Kind.POOL, shard.namespace, shard.pool))
         if record.leaving:
             self._add(Key.of_shard(shard))
+        if news.silence:
+            for plant_id in record.hearsay:
+                self._wake(self._fleet.with_plant_id(plant_id))
 
     def _concerned(self, shard: Shard, record: ShardRecord, view: View, *, silence: bool) -> set[str]:
         """Names of the plants that a gateway's own news are about: all, or those whose bundle it has taken in."""

@@ -14,8 +14,8 @@ from voke_operator.status.poll import FetchError
 class HttpFetch:
     """Fetches bodies; one connection pool for all gateways. An async context manager."""
 
-    def __init__(self, *, timeout: float = 3.0, max_bytes: int = 8 * 1024 * 1024) -> None:
-        """``timeout``: seconds for the whole of one request. ``max_bytes``: 500 plants of ten PLCs take a third of that."""
+    def __init__(self, *, timeout: float = 3.0, max_bytes: int = 4 * 1024 * 1024) -> None:
+        """``timeout``: seconds for the whole of one request. ``max_bytes``: 500 plants of ten PLCs take a quarter of that."""
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None

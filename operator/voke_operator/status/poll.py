@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -32,6 +33,9 @@ SILENT_AFTER: Final = 15.0
 SHARE: Final = 0.05
 """Most of a core that is spent on reading answers; beyond it gateways are asked less often."""
 _LONGEST_NAME: Final = 253
+_MOST: Final = {"devices": 256, "connections": 64, "alarmsActive": 128, "credentials": 8}
+"""Of a Plant, by its definition."""
+_MOST_SAID: Final = 256
 _LARGE: Final = 256 * 1024
 """Bytes from which on an answer is read while no other large one is."""
 _LEAST_PER_VALUE: Final = 5
@@ -238,6 +242,8 @@ class Gateways:
                 raise ValueError("more values than any gateway has to tell")  # noqa: TRY301 - as what follows
             document = orjson.loads(body)
             raw = document.pop("plants", [])
+            for key in ("bundleProblems", "bundleFormats"):
+                _cut(document, key, _MOST_SAID)
             gateway = gateway_report(GatewayStatus.model_validate(document))
             entries = [(str(each["name"])[:_LONGEST_NAME], each) for each in raw[:MAX_PLANTS]]
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -261,12 +267,33 @@ class Gateways:
 def _plant(name: str, entry: Any, before: PlantReport | None) -> PlantReport | None:
     """One plant's report: the very object that was there before if nothing changed, to keep memory small."""
     try:
-        report = plant_report(PlantStatus.model_validate(entry))
+        report = plant_report(PlantStatus.model_validate(_bounded(entry)))
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, each["loc"])) for each in error.errors(include_input=False))
-        log.warning("a gateway says of a plant what cannot be understood", plant=name, fields=fields)
+        log.warning(
+            "a gateway says of a plant what cannot be understood", plant=name, problems=error.error_count()
+        )
         return before
     return before if report == before else report
+
+
+def _bounded(entry: dict[str, Any]) -> dict[str, Any]:
+    """With no more of anything than a plant can have: what is too much costs twenty times its size to be refused."""
+    for key, most in _MOST.items():
+        _cut(entry, key, most)
+    for device in entry.get("devices") or ():
+        if isinstance(device, dict):
+            _cut(device, "badPoints", _MOST_SAID)
+    if isinstance(commands := entry.get("commands"), dict):
+        _cut(commands, "failed", _MOST_SAID)
+    return entry
+
+
+def _cut(document: dict[str, Any], key: str, most: int) -> None:
+    match document.get(key):
+        case list(values) if len(values) > most:
+            document[key] = values[:most]
+        case dict(values) if len(values) > most:
+            document[key] = dict(islice(values.items(), most))
 
 
 def _news(shard: Shard, before: View, after: View) -> News:

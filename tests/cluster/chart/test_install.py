@@ -198,6 +198,19 @@ def mounting(**volume: Any) -> Json:
     return made
 
 
+def claiming(**claim: Any) -> Json:
+    spec = GatewayPool.model_validate(
+        {
+            "metadata": {"name": "x"},
+            "spec": {"shard": {"storage": {"persistentVolumeClaim": {"size": "1Gi"}}}},
+        }
+    ).spec
+    _, made = shard_objects(ShardId("stolen", 0), "south", spec, Defaults(image="voke-gateway:1"))
+    found: Json = deepcopy(made)
+    found["spec"]["volumeClaimTemplates"][0]["spec"] |= claim
+    return found
+
+
 def service(**spec: Any) -> Json:
     metadata = {"name": "stolen", "labels": dict(names.OWNED)}
     plain = {"clusterIP": "None", "ports": [{"port": 80}], "selector": {"app": "shop"}}
@@ -221,6 +234,19 @@ TOO_MUCH = {
     "a stranger's Secret": (mounting(secret={"secretName": "registry"}), MORE),
     "a projected token": (
         mounting(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
+        MORE,
+    ),
+    "a copy of a stranger's claim": (
+        claiming(dataSource={"kind": "PersistentVolumeClaim", "name": "shop"}),
+        MORE,
+    ),
+    "a stranger's volume": (claiming(volumeName="shop"), MORE),
+    "a name that is no gateway's": (
+        gateway() | {"metadata": {**gateway()["metadata"], "name": "shop"}},
+        MORE,
+    ),
+    "no seccomp": (
+        gateway(securityContext={"runAsNonRoot": True, "seccompProfile": {"type": "Unconfined"}}),
         MORE,
     ),
     "privileges": (contained(securityContext={"privileged": True}), MORE),
@@ -276,6 +302,32 @@ def test_a_gateway_is_made_with_all_that_a_pool_may_ask_for(whole: Release) -> N
         whole.plane.kubectl("delete", each["kind"], each["metadata"]["name"], "-n", "south")
 
 
+def test_what_a_person_has_added_to_a_gateway_does_not_stop_the_operator(whole: Release) -> None:
+    plane, made = whole.plane, gateway()
+    made["metadata"]["name"] = name = "voke-gw-added-0"
+    pod = made["spec"]["template"]["spec"]
+    pod["serviceAccountName"] = "of-before"
+    plane.kubectl("create", "-f", "-", given=json.dumps(made))
+    plane.kubectl("set", "env", f"statefulset/{name}", "-n", "south", "DEBUG=1")
+    sidecar = [
+        {"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "more", "image": "none"}},
+        {
+            "op": "add",
+            "path": "/spec/template/spec/volumes/-",
+            "value": {"name": "x", "hostPath": {"path": "/x"}},
+        },
+    ]
+    plane.kubectl("patch", "statefulset", name, "-n", "south", "--type=json", "-p", json.dumps(sidecar))
+    applied = ("apply", "--server-side", "--force-conflicts", "--field-manager=voke-operator", "-f", "-")
+    pod["containers"][0]["image"] = "voke-gateway:2"
+    del pod["serviceAccountName"]
+    plane.kubectl(*applied, given=json.dumps(made), kubeconfig=whole.kubeconfig())
+    more = deepcopy(made)
+    more["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"secretRef": {"name": "registry"}}]
+    assert MORE in denied(whole, "south", *applied, given=json.dumps(more))
+    plane.kubectl("delete", "statefulset", name, "-n", "south")
+
+
 def test_the_operator_leaves_objects_and_pods_of_others_alone(whole: Release) -> None:
     plane = whole.plane
     at_work = denied(whole, "south", "create", "-f", "-", given=json.dumps(gateway(hostPID=True)))
@@ -318,6 +370,7 @@ def test_the_operator_leaves_objects_and_pods_of_others_alone(whole: Release) ->
         {"metadata": {"labels": {"app": "other"}}},
         {"metadata": {"finalizers": []}},
         {"metadata": {"annotations": {"a": "b"}}},
+        {"metadata": {"annotations": {"empty": ""}}},
         {"status": {"phase": "Running", "podIP": "10.0.0.1"}},
     )
     for patch in patches:

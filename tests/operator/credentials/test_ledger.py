@@ -666,6 +666,16 @@ def test_a_certificate_of_another_ca_is_not_the_next_one_whatever_the_secret_say
     server.put_secret(
         replace(secret_of(server), annotations={**secret_of(server).annotations, **planted_again})
     )
+    decision = kept(server)
+    assert server.plant.recorded["mtls"] == retired
+    assert ids(decision.material)["mtls"] == retired, "the bundle has the one in force"
+
+    planted(server, None, **planted_again)
+    files = {name: secret_of(server).data[name] for name in (material.TLS_CERTIFICATE, material.TLS_KEY)}
+    its_id = ids(files)["mtls"]
+    said = {names.KEY_IDS_ANNOTATION: f"hmac={hmac_id},mtls={its_id}"}
+    server.put_secret(replace(secret_of(server), annotations={**secret_of(server).annotations, **said}))
+    server.put_bundle(None)
     refused = work(server)[-1]
     assert isinstance(refused, Refuse)
     (problem,) = refused.problems

@@ -18,7 +18,8 @@ from voke_operator.plan.placement import Claim
 from voke_operator.reconcile.documents import Documents
 from voke_operator.reconcile.fleet import Fleet, Name
 from voke_operator.reconcile.placing import NotYetError, Placing
-from voke_operator.status.poll import FetchError, Gateways, Shard
+from voke_operator.status.facts import Silence
+from voke_operator.status.poll import FetchError, Gateways, Shard, View
 
 EAST, WEST = Shard("site", "east", 0), Shard("site", "west", 0)
 LIMITS = Limits()
@@ -28,6 +29,7 @@ LIMITS = Limits()
 class World:
     fleet: Fleet
     placing: Placing
+    gateways: Gateways
 
     def lists(self, shard: Shard, **plants: str) -> None:
         """The bundle of a shard, as an operator reads it that has just started; its gateway cannot be asked."""
@@ -65,6 +67,7 @@ async def world() -> AsyncIterator[World]:
     yield World(
         fleet,
         Placing(objects, Documents(objects, defaults=Defaults(image="voke-gateway:1")), fleet, gateways),
+        gateways,
     )
     await gateways.close()
 
@@ -120,7 +123,9 @@ async def test_plants_that_change_pools_with_each_other_do_not_wait_for_each_oth
     assert (world.shard("roof"), world.shard("barn")) == (WEST, EAST)
 
 
-async def test_what_only_a_foreign_bundle_says_keeps_no_plant_from_running(world: World) -> None:
+async def test_what_only_a_foreign_bundle_says_keeps_no_plant_from_running(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever may write Secrets in one namespace must not hold up the plants of another."""
     elsewhere = Shard("attacker", "default", 0)
     world.lists(elsewhere, anything="id-1")
@@ -128,6 +133,10 @@ async def test_what_only_a_foreign_bundle_says_keeps_no_plant_from_running(world
     world.fleet.shard(elsewhere).hearsay |= {"id-1", "id-2"}
     world.fleet.assign(Name("attacker", "anything"), None)
     world.placing.all_visited()
+    for plant, plant_id in (("roof", "id-1"), ("barn", "id-2")):
+        world.place(plant, plant_id, "east")
+        assert world.shard(plant) is None, "its gateway may still answer, if there is one"
+    monkeypatch.setattr(world.gateways, "view", lambda _: View(silence=Silence(0.0, "nobody is there")))
     for plant, plant_id in (("roof", "id-1"), ("barn", "id-2")):
         world.place(plant, plant_id, "east")
         assert world.shard(plant) == EAST

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -354,3 +355,17 @@ async def test_no_more_is_kept_of_an_answer_than_a_gateway_has_to_say(world: Wor
     view = world.gateways.view(FIRST)
     assert view.silence is None
     assert len(repr(view)) < 600_000
+
+
+@on_virtual_clock
+async def test_a_plant_with_more_than_a_plant_can_have_costs_no_memory(world: World) -> None:
+    plant = {"name": "brno", "devices": [1] * 300_000, "x": "x" * 1_000_000}
+    document = {"gateway": "g", "version": "1", "startedAt": 0.0, "plants": [plant]}
+    world.answers["http://0:9100/status"] = json.dumps(document).encode()
+    tracemalloc.start()
+    try:
+        world.gateways.watch(FIRST)
+        await rounds()
+        assert tracemalloc.get_traced_memory()[1] < 32 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
