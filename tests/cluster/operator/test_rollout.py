@@ -7,7 +7,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,7 +34,8 @@ class Fleet:
     operator: Operator
     kubelet: Kubelet
     voke: LocalVoke
-    server: ModbusServer
+    servers: dict[str, ModbusServer]
+    """PLC by Plant."""
     restarts: list[tuple[str, list[bool]]] = field(default_factory=list)
     """StatefulSets whose template changed, and whether the others' plants had their sessions at that moment."""
 
@@ -45,7 +46,7 @@ class Fleet:
 
     async def plant(self, name: str, **spec: Any) -> None:
         plant_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.{self.here.namespace}"))
-        document = plant_document(name, plant_id, {"plc1": self.server}, **spec)
+        document = plant_document(name, plant_id, {"plc1": self.servers[name]}, **spec)
         await asyncio.to_thread(self.here.plane.apply, document, namespace=self.here.namespace)
 
     async def until(self, holds: Callable[[], Awaitable[Any]], within: float = LONG) -> Any:
@@ -108,8 +109,12 @@ def _status(address: str) -> Json:
 
 @asynccontextmanager
 async def three_gateways(here: Installation, voke: LocalVoke) -> AsyncIterator[Fleet]:
-    async with ModbusServer({1: meter(1)}) as server, here.operator() as operator, here.kubelet() as kubelet:
-        fleet = Fleet(here, operator, kubelet, voke, server)
+    async with AsyncExitStack() as plcs, here.operator() as operator, here.kubelet() as kubelet:
+        servers = {
+            name: await plcs.enter_async_context(ModbusServer({1: meter(number)}))
+            for number, name in enumerate(PLANTS)
+        }
+        fleet = Fleet(here, operator, kubelet, voke, servers)
         await fleet.pool(pod={"image": "voke-gateway:1"})
         for name in PLANTS:
             await fleet.plant(name)
