@@ -49,6 +49,17 @@ _HOSTS: Final = ("127.0.0.1", "localhost", "10.96.0.1", "kubernetes.default.svc"
 _START: Final = 60.0
 
 
+def answers(connection: http.client.HTTPConnection, path: str) -> bool:
+    """Whether a 200 comes; the connection is closed afterwards."""
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 class ControlPlaneError(RuntimeError):
     """A component did not start; the message holds the end of its log."""
 
@@ -345,14 +356,9 @@ class ControlPlane:
     def _api_ready(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
         context.load_cert_chain(self.directory / f"{ADMIN}.crt", self.directory / f"{ADMIN}.key")
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.client.OK
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        return answers(
+            http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=5), "/readyz"
+        )
 
     def _has_default_account(self) -> bool:
         return self.kubectl("get", "serviceaccount", "default", check=False).returncode == 0

@@ -18,7 +18,7 @@ import yaml
 
 from tests.cluster import dns, pause
 from tests.cluster.binaries import tools
-from tests.cluster.control_plane import PODS, ControlPlane
+from tests.cluster.control_plane import PODS, ControlPlane, answers
 from tests.cluster.machine import ADDRESS, Machine, MachineError, Program, check_possible, tool
 
 NAME: Final = "node1"
@@ -229,14 +229,7 @@ class Node:
 
 
 def _dns_ready() -> bool:
-    connection = http.client.HTTPConnection(ADDRESS, dns.READY_PORT, timeout=5)
-    try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == http.client.OK
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    return answers(http.client.HTTPConnection(ADDRESS, dns.READY_PORT, timeout=5), "/ready")
 
 
 def _containerd(here: Path, socket: Path) -> str:

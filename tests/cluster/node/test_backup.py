@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.binaries import tools
+from tests.cluster.node.document import follow
 from tests.cluster.node.fleet import Fleet
 from tests.cluster.release import OWN, RunningRelease
 from voke_operator import names
@@ -41,30 +40,21 @@ async def test_what_was_saved_comes_back_with_the_same_keys(
     await sites.add("other")
     before = await sites.key_ids("brno", "other")
     plane = sites.here.plane
-    programs = f"{plane.programs}:{tools()}:{os.environ['PATH']}"
 
-    def follow(heading: str) -> None:
+    async def step(heading: str) -> None:
         commands = blocks()[heading].replace("energy", sites.namespace)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands],
-            cwd=tmp_path,
-            env={"KUBECONFIG": str(plane.kubeconfig), "PATH": programs, "HOME": str(tmp_path)},
-            check=False,
-            text=True,
-            capture_output=True,
-        )
-        assert done.returncode == 0, f"{heading}: {done.stdout}{done.stderr}"
+        await asyncio.to_thread(follow, commands, plane, directory=tmp_path, programs=tools())
 
-    await asyncio.to_thread(follow, "Save")
+    await step("Save")
     assert private(tmp_path), "there are keys in them"
 
     await asyncio.to_thread(release.uninstall)
     gone = ("delete", "namespace", sites.namespace, OWN, "--timeout=50s")
     await asyncio.to_thread(plane.kubectl, *gone)
 
-    await asyncio.to_thread(follow, "Restore the authority, before the operator is installed")
+    await step("Restore the authority, before the operator is installed")
     await asyncio.to_thread(release.install)
-    await asyncio.to_thread(follow, "Restore the plants")
+    await step("Restore the plants")
     await sites.until_read_from_now("brno", "other")
     for name in ("brno", "other"):
         await sites.here.until_ready(name)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.machine import ADDRESS
+from tests.cluster.node.document import follow
 from tests.cluster.node.fleet import Fleet
 from tests.support.thread import meter
 from voke_sim.plc.server import ModbusServer
@@ -27,32 +26,22 @@ async def test_the_first_plant_of_the_document_is_ready_by_its_own_commands(
 ) -> None:
     plane = sites.here.plane
     blocks = iter(re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE))
-    path = f"{plane.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    programs = Path(sys.executable).parent
 
     async with await ModbusServer({1: meter(11)}).start(ADDRESS) as plc:
 
-        async def follow() -> str:
+        async def following() -> str:
             """The next block of commands; what it prints."""
             commands = next(blocks).replace("kubectl create namespace energy\n", "")
             commands = commands.replace("energy", sites.namespace)
             commands = commands.replace("host: 10.20.3.11, port: 502", f"host: {ADDRESS}, port: {plc.port}")
-            done = await asyncio.to_thread(
-                subprocess.run,
-                ["bash", "-euo", "pipefail", "-c", commands],
-                cwd=tmp_path,
-                env={"KUBECONFIG": str(plane.kubeconfig), "PATH": path, "HOME": str(tmp_path)},
-                check=False,
-                text=True,
-                capture_output=True,
-            )
-            assert done.returncode == 0, f"{commands}: {done.stdout}{done.stderr}"
-            return done.stdout
+            return await asyncio.to_thread(follow, commands, plane, directory=tmp_path, programs=programs)
 
-        await follow()
-        assert NAME in await follow(), "what to register"
+        await following()
+        assert NAME in await following(), "what to register"
         await sites.here.register(sites.voke, NAME)
-        await follow()
-        shown = await follow()
+        await following()
+        shown = await following()
         assert re.search(rf"^{NAME} +True ", shown, re.MULTILINE), shown
         assert "11" in shown
     assert next(blocks, None) is None, "the document has further commands"
