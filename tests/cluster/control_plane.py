@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.cluster.binaries import CONTROL_PLANE, NODE, binaries
 from tests.support.pki import Authority, Leaf
-from tests.support.ports import free_ports
 from voke_sim.children import ending_with_parent
+from voke_sim.ports import free_ports
 
 ADMIN: Final = "admin"
 """May do everything (group system:masters)."""

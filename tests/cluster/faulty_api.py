@@ -23,7 +23,7 @@ from aiohttp import web
 
 from tests.cluster.control_plane import ADMIN, ControlPlane
 from tests.support.pki import Authority
-from tests.support.ports import free_ports
+from voke_sim.ports import free_ports
 
 _REASONS: Final = {
     409: "Conflict",

@@ -23,7 +23,7 @@ from tests.cluster import image
 from tests.cluster.architecture import NATIVE, Architecture, architecture_of, emulated
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.image import HALVES, Half, podman
-from tests.support.ports import free_ports
+from voke_sim.ports import free_ports
 
 CONFINED = ("--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 """As the securityContext of a gateway's container."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from voke_sim.ports import free_ports
 
 DOCS = Path(__file__).parents[2] / "docs"
 PORTS = ("15020", "9100")
@@ -33,7 +33,7 @@ def walk(blocks: list[tuple[str, str]], home: Path) -> str:
     """
     work = home / "work"
     work.mkdir()
-    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     script = ["set -eo pipefail"]
     for kind, text in blocks:
         content = re.sub("|".join(PORTS), lambda port: ports[port[0]], text)
@@ -66,15 +66,3 @@ def walk(blocks: list[tuple[str, str]], home: Path) -> str:
     output = log.read_text()
     print(output)
     return output
-
-
-def _free_ports(count: int) -> list[str]:
-    """Below those that the kernel hands out: it is minutes until they are listened on."""
-    found: list[str] = []
-    for port in random.sample(range(15_000, 30_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(str(port))
-        if len(found) == count:
-            return found
-    pytest.fail("no port is free")

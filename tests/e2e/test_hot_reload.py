@@ -20,6 +20,7 @@ from tests.support.mounted import mount
 from tests.support.thread import HMAC_KEY, Json, Thread, device, meter, thread
 from voke_api.status import GatewayStatus, PlantStatus
 from voke_sim.plc.server import ModbusServer
+from voke_sim.ports import free_ports
 
 SECOND_ID = "11111111-2222-4333-8444-555555555555"
 WITHIN = 30.0
@@ -143,9 +144,7 @@ class Pod:
 
 
 async def start_pod(bundle: Path, *before: str) -> Pod:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     arguments = (
         *("-m", "voke_gateway", "--bundle", str(bundle)),
         *("--http", f"127.0.0.1:{port}", "--local", "none"),

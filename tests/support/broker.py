@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.pki import Authority, Leaf
-from tests.support.ports import free_ports
+from voke_sim.ports import free_ports
 
 OBSERVER = "observer"
 """A password user that may read and write everything."""

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
+from voke_sim.ports import free_ports
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -107,8 +109,9 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
+        if not self.port:
+            (self.port,) = free_ports(1)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and end all connections."""

@@ -20,11 +20,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from voke_sim.children import ending_with_parent
+from voke_sim.ports import free_ports
 from voke_sim.voke.access import JwtKeys
 from voke_sim.voke.files import Files, write_private
 from voke_sim.voke.pki import BROKER_ADDRESS
@@ -297,9 +297,5 @@ class Broker:
 
 
 def _free_ports(address: str) -> Ports:
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(4)]
-        for sock in held:
-            sock.bind((address, 0))
-        mtls, jwt, password, ingest = (int(sock.getsockname()[1]) for sock in held)
+    mtls, jwt, password, ingest = free_ports(4, address)
     return Ports(mtls=mtls, jwt=jwt, password=password, ingest=ingest)

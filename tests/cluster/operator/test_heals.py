@@ -29,6 +29,7 @@ from voke_operator.credentials import material
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import POOLS, SECRETS, SERVICES, STATEFUL_SETS
 from voke_sim.plc.server import ModbusServer
+from voke_sim.ports import free_ports
 
 HMAC_KEY = "0123456789abcdef0123456789abcdef"
 
@@ -308,11 +309,10 @@ class Cable:
         self._target = host, port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
+        (self.port,) = free_ports(1)
 
     async def mend(self) -> None:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         assert self._server is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import socket
 import ssl
 import time
 import warnings
@@ -28,6 +27,7 @@ from voke_gateway.uplink.session import (
     Login,
     SessionLostError,
 )
+from voke_sim.ports import free_ports
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
@@ -177,9 +177,8 @@ async def test_a_broker_that_only_speaks_old_tls() -> None:
 
 
 async def test_nobody_listens(broker: Broker) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        problem = await failure(password_login(broker, port=free.getsockname()[1]))
+    (nobodys,) = free_ports(1)
+    problem = await failure(password_login(broker, port=nobodys))
     assert "Connection refused" in problem
     assert "check host, port and firewall" in problem
 
