@@ -199,7 +199,8 @@ class _Case:
         ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
         self._ids = {name: key_id for name, key_id in ids.items() if _AN_ID.fullmatch(key_id)}
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
-        self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
+        known = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
+        self.recorded: dict[Name, CredentialInUse] = {name: known[name] for name in PRIMARY if name in known}
 
     def settle(self, name: Name) -> _Settled:
         """What there is of a credential, from the best source; or what has to be made; or why neither."""
