@@ -43,6 +43,9 @@ HASH_ANNOTATION: Final = f"{GROUP}/hash"
 TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
 """On a gateway's StatefulSet: of its pod template. Another hash, and the gateway restarts. On its pod: of the one it
 was made by."""
+APPLIED_ANNOTATION: Final = f"{GROUP}/applied-by"
+"""On a gateway's StatefulSet: who alone says what is in it. That of 0.1.0, which lacks it, may hold what its pool no
+longer says, and the gateway restarts when that is taken away."""
 STORAGE_ANNOTATION: Final = f"{GROUP}/storage"
 """On a gateway's StatefulSet: ``spec.shard.storage`` of its pool when it was made, as JSON."""
 RELEASE_ANNOTATION: Final = f"{GROUP}/release"

@@ -159,7 +159,9 @@ class ShardReconciler:
                 return 0.0
             if step.restarts and not self._rollouts.may_restart(shard, template_hash(step.document or {})):
                 continue  # the pool's reconcile says when
-            await self._make(shard, record, step, planned.bundle)
+            made = await self._make(shard, record, step, planned.bundle)
+            if step.restarts and _same_template(objects.get(step.ref), made):
+                self._rollouts.restarts_not(shard)
         if planned.carries.remove:
             return self._forget(shard, record, may_run=may_run)
         mismatch = planned.bundle.mismatch
@@ -199,7 +201,9 @@ class ShardReconciler:
         there = Observed(ref=bundle, resource_version=version, labels=names.OWNED)
         return {bundle: there} if version else {}
 
-    async def _make(self, shard: Shard, record: ShardRecord, step: Step, bundle: ShardBundle) -> None:
+    async def _make(
+        self, shard: Shard, record: ShardRecord, step: Step, bundle: ShardBundle
+    ) -> Object | None:
         try:
             made = await self._children.make(step)
         except (ConflictError, NotFoundError):
@@ -212,6 +216,7 @@ class ShardReconciler:
             raise RefusedError(f"the API server refuses {step.ref}: {error}") from None
         if step.ref.kind == SECRETS.kind and made is not None:
             self._note_written(shard, record, bundle, made, changes=step.reason)
+        return made
 
     def _say(
         self, shard: Shard, record: ShardRecord, trouble: Cause | None, *, remark: Cause | None = None
@@ -466,6 +471,13 @@ def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
     if found is None or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
     return Shard.of(namespace, found)
+
+
+def _same_template(before: Observed | None, now: Object | None) -> bool:
+    """Whether a StatefulSet is known to have the pod template that it had."""
+    if before is None or before.content is None or now is None:
+        return False
+    return bool(before.content["spec"]["template"] == now["spec"]["template"])
 
 
 def _without_version(pod: Pod | None) -> Pod | None:
