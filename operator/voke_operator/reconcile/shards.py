@@ -30,7 +30,7 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, PODS, SECRETS, STATEFUL_SETS
 from voke_operator.plan.bundles import ShardBundle, left_alone, shard_bundle
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, not_ours
-from voke_operator.plan.objects import HTTP_PORT, shard_in, template_hash
+from voke_operator.plan.objects import HTTP_PORT, shard_in, shard_labels, template_hash
 from voke_operator.plan.placement import ShardPlan
 from voke_operator.plan.steps import PlannedShard, shard_refs, shard_steps
 from voke_operator.reconcile.children import Children, Drifted, NotOursError
@@ -128,6 +128,9 @@ class ShardReconciler:
             await self._see(shard, record)
             return await self._bring_in_order(shard, record)
         except NotOursError as error:
+            if error.kind == SECRETS.kind and not record.secret_version:  # met when it was to be made
+                record.secret_version = _UNKNOWN
+                return 0.0
             cause = causes.of(Reason.GATEWAY_CONFLICT, str(error))
             if record.trouble != cause:
                 self._drifted(error.kind, "refused")
@@ -317,15 +320,11 @@ class ShardReconciler:
         try:
             document = await self._client.get(SECRETS, shard.namespace, name)
         except NotFoundError:
-            self._drifted(SECRETS.kind, "restored")
+            if record.files:
+                self._drifted(SECRETS.kind, "restored")
             record.files, record.secret_version, record.unknown = {}, "", ""
             return
-        secret = from_document(document)
-        if (
-            secret.type != names.BUNDLE_SECRET_TYPE
-            or secret.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER
-        ):
-            raise NotOursError(not_ours(shard_refs(shard.namespace, shard.local)[-1]))
+        secret = from_document(await self._with_our_labels(shard, document))
         if secret.resource_version == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
@@ -337,6 +336,30 @@ class ShardReconciler:
         with suppress(BundleUnreadableError):
             record.generation = max(record.generation, contents(record.files).generation)
             record.unknown = ""
+
+    async def _with_our_labels(self, shard: Shard, document: Object) -> Object:
+        """A shard's bundle, with our labels put back if somebody removed them: by its type, which cannot change, it is ours.
+
+        Raises:
+            NotOursError: it is not ours, or we may not write it without the label.
+            KubeError: try again.
+        """
+        conflict = not_ours(shard_refs(shard.namespace, shard.local)[-1])
+        if document.get("type") != names.BUNDLE_SECRET_TYPE:
+            raise NotOursError(conflict)
+        metadata = document["metadata"]
+        labels = {**(metadata.get("labels") or {}), **shard_labels(shard.local)}
+        if metadata.get("labels") == labels:
+            return document
+        try:
+            written = await self._client.replace(
+                SECRETS, {**document, "metadata": {**metadata, "labels": labels}}
+            )
+        except PermanentError:
+            raise NotOursError(conflict) from None
+        self._objects.written(SECRETS, written)
+        log.warning("bundle had lost its labels, they are put back", shard=str(shard))
+        return written
 
     def _bundle(self, shard: Shard, record: ShardRecord) -> ShardBundle:
         if record.unknown:
