@@ -53,6 +53,8 @@ class CredentialInUse(Model):
     """Names the key without giving it away; of a Secret's it is the Secret's name for what could be guessed."""
     not_after: Annotated[str | None, Field(json_schema_extra={"format": "date-time"})] = None
     """End of the certificate's validity, RFC 3339."""
+    announced: tuple[str, ...] | None = None
+    """Ids of keys that are about to take its place: the plant's Secret may hold one of them already."""
 
 
 class PlantObserved(Model):

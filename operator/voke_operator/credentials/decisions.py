@@ -5,7 +5,8 @@ The caller repeats: observe, decide, carry out, until the decision is to keep or
     Mint     make the material that is named (slow, outside), decide again with it
     Create   create the Secret; if it exists already, read that one; decide again
     Update   replace the Secret at its resource version; after a conflict read it; decide again
-    Record   write the key ids into the Plant's status, at the Plant's resource version; decide again
+    Record   write key ids into the Plant's status, at the Plant's resource version, before the Secret holds
+             another key or as soon as it does; decide again
     Keep     nothing: this material may go into a bundle
     Refuse   nothing: say why; what runs goes on as it is
 
@@ -93,7 +94,7 @@ class Record:
     """Write this into the Plant's status, at the resource version that was decided on."""
 
     in_use: tuple[CredentialInUse, ...]
-    """The generated credentials; what the Plant brings (:func:`…given.brought`) stands beside them."""
+    """The generated credentials, with what is about to take their place; what the Plant brings (:func:`…given.brought`) stands beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,16 @@
 
 Pure: what was observed comes in, a decision goes out (:mod:`voke_operator.credentials.decisions`).
 
-Which key is in force is what the Plant's status says. The Secret says in annotations which keys it holds and
-which ones they replaced, so that a status that was not yet written, or is read from a stale cache, is told
-from a Secret that was edited or comes from a backup: what the status names is either in the Secret, or among
-its retired keys (then the Secret is ahead), or it has to be restored (docs/decisions/0008-credentials.md).
+Which key is in force is what the Plant's status says. One that is to take its place is announced there before the
+Secret holds it. So a Secret that is ahead of its status is told from one that was edited, or comes from a backup, by
+nothing that is in the Secret, which others may write: what it holds is in force, or announced, or not ours, and
+then the key in force is restored (docs/decisions/0019-announced-keys.md).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -45,8 +45,8 @@ from voke_operator.credentials.secret import Secret
 
 _AN_ID: Final = re.compile(r"[0-9a-f]{1,64}")
 """What else may stand in an annotation of a Secret is somebody's, and is not to be repeated to people."""
-_MOST_RETIRED: Final = 16
-"""Ids that are remembered: a status is not further behind than that."""
+_MOST_ANNOUNCED: Final = 8
+"""Ids that are remembered, for operators that died, or were overtaken, before they could write what they had made."""
 
 
 def decide(
@@ -84,12 +84,12 @@ def decide(
         made = fresh or {}
         if not made.keys() >= set(wanted):
             return Mint(names=wanted)
-        settled |= {
-            name: case.accept(name, each, made) for name, each in settled.items() if isinstance(each, _New)
-        }
+        settled |= {name: case.accept(name, made) for name, each in settled.items() if isinstance(each, _New)}
         problems = case.problems(settled)
     held = {name: each for name, each in settled.items() if isinstance(each, _Held)}
-    target = _secret(plant, secret, held, case.retired)
+    if announced := case.announced(held):
+        return Record(in_use=announced)
+    target = _secret(plant, secret, held)
     if secret is None and held:
         return Create(secret=target, restored=bool(case.recorded))
     if secret is not None and (changes := _changes(secret, target)):
@@ -135,7 +135,7 @@ def mint(
 
 def _at_rest(case: _Case, held: Mapping[Name, _Held], plant_id: str, now: datetime) -> Record | Keep:
     """What follows once the Secret is as it should be."""
-    in_use = tuple(_in_use(name, held[name].key) for name in sorted(held))
+    in_use = tuple(case.in_use(name, held[name].key) for name in sorted(held))
     if in_use != tuple(case.recorded[name] for name in sorted(case.recorded)):
         return Record(in_use=in_use)
     leaf = held["mtls"].key.certificate if "mtls" in held else None
@@ -152,15 +152,12 @@ class _Held:
     """A credential that is there, or will be with the next write."""
 
     key: Key
-    retires: tuple[str, ...] = ()
     warning: Finding | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _New:
     """A credential that has to be made."""
-
-    retires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +165,8 @@ class _Lost:
     """A credential in force that is nowhere to be found."""
 
     key_id: str
+    replaced: bool = False
+    """Whether the Secret holds another one."""
 
 
 _Settled = _Held | _New | _Lost | Finding
@@ -199,33 +198,46 @@ class _Case:
         annotations = {} if secret is None else secret.annotations
         ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
         self._ids = {name: key_id for name, key_id in ids.items() if _AN_ID.fullmatch(key_id)}
-        self.retired = parse_words(annotations.get(names.RETIRED_ANNOTATION))
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
-        self.recorded = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
+        known = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
+        self.recorded: dict[Name, CredentialInUse] = {name: known[name] for name in PRIMARY if name in known}
 
     def settle(self, name: Name) -> _Settled:
         """What there is of a credential, from the best source; or what has to be made; or why neither."""
-        kept = self._ids.get(name)
-        recorded = self.recorded[name].key_id if name in self.recorded else None
-        ahead = kept is not None and kept != recorded and recorded in self.retired
-        wanted = kept if ahead or recorded is None else recorded
-        if name == "mtls" and wanted != recorded and not self._roots:
-            return self._no_issuer()
-        if wanted is None:
+        recorded = self.recorded.get(name)
+        if recorded is None:
             return self._unrecorded(name)
-        if wanted in self._replace and not ahead:
-            own = (key.id for key in find(name, (self._own,), self._plant.spec.plant_id))
-            return self._new(name, retires=(wanted, *filter(None, (kept,)), *own))
-        sources = (self._own, self._copy, *self._roots)
-        key = next((key for key in find(name, sources, self._plant.spec.plant_id) if key.id == wanted), None)
+        if recorded.announced and (ahead := self._find(name, recorded.announced, self._own)):
+            return _Held(key=ahead)
+        if recorded.key_id in self._replace:
+            return self._new(name)
+        key = self._find(name, (recorded.key_id,), self._own, self._copy)
         if key is None:
-            return _Lost(key_id=wanted)
-        if wanted != recorded and not self._may_be_taken(key):
-            known = next(
-                (each for each in find(name, sources, self._plant.spec.plant_id) if each.id == recorded), None
+            others = next(self._usable(name), None)
+            return _Lost(key_id=recorded.key_id, replaced=others is not None)
+        return self._renewed(key) if name == "mtls" else _Held(key=key)
+
+    def announced(self, held: Mapping[Name, _Held]) -> tuple[CredentialInUse, ...]:
+        """What the status has to say before the Secret holds these keys; empty: it says enough."""
+        news = {
+            name: each.model_copy(
+                update={"announced": (*(each.announced or ()), held[name].key.id)[-_MOST_ANNOUNCED:]}
             )
-            return self._foreign(key) if known is None else self._renewed(known)
-        return self._renewed(key) if name == "mtls" and recorded == wanted else _Held(key=key)
+            for name, each in self.recorded.items()
+            if name in held and held[name].key.id not in (each.key_id, *(each.announced or ()))
+        }
+        return tuple(news.get(name, each) for name, each in sorted(self.recorded.items())) if news else ()
+
+    def in_use(self, name: Name, key: Key) -> CredentialInUse:
+        """A credential as the status is to say it, once the Secret holds it."""
+        recorded = self.recorded.get(name)
+        return CredentialInUse(
+            name=name,
+            source="Generated",
+            key_id=key.id,
+            not_after=None if key.not_after is None else rfc3339(key.not_after),
+            announced=recorded.announced if recorded is not None and recorded.key_id == key.id else None,
+        )
 
     def problems(self, settled: Mapping[Name, _Settled]) -> tuple[Finding, ...]:
         """What keeps the plant from having its credentials; one command replaces all that is lost."""
@@ -238,14 +250,15 @@ class _Case:
         found = []
         for name, each in settled.items():
             if isinstance(each, _Lost):
-                where = f"neither in the Secret {self._secret_name} nor in a gateway's bundle"
+                there = ", where somebody has put another one," if each.replaced else ""
+                where = f"neither in the Secret {self._secret_name}{there} nor in a gateway's bundle"
                 message = f"the {name} key {each.key_id} is {where}: {remedy}"
                 found.append(Finding(reason=Reason.KEY_LOST, message=message, credential=name))
             elif isinstance(each, Finding):
                 found.append(each)
         return tuple(found)
 
-    def accept(self, name: Name, new: _New, made: Mapping[Name, Material]) -> _Held | Finding:
+    def accept(self, name: Name, made: Mapping[Name, Material]) -> _Held | Finding:
         """New material, if it is of any use.
 
         Raises:
@@ -259,15 +272,30 @@ class _Case:
                 f"the certificate that was issued would end on {key.not_after:%Y-%m-%d %H:%M} UTC already"
             )
             return Finding(reason=Reason.ISSUER_UNUSABLE, message=message, credential=name)
-        return _Held(key=key, retires=new.retires)
+        return _Held(key=key)
 
-    def _unrecorded(self, name: Name) -> _Held | _New | Finding:
-        """Nobody says which key it should be: what the Secret holds, or a new one."""
-        key = next(find(name, (self._own, *self._roots), self._plant.spec.plant_id), None)
-        if key is not None and key.certificate is not None and not self._roots:
+    def _find(self, name: Name, ids: Collection[str], *sources: Mapping[str, bytes]) -> Key | None:
+        found = find(name, (*sources, *self._roots), self._plant.spec.plant_id)
+        return next((key for key in found if key.id in ids), None)
+
+    def _usable(self, name: Name) -> Iterator[Key]:
+        return find(name, (self._own, *self._roots), self._plant.spec.plant_id)
+
+    def _unrecorded(self, name: Name) -> _Settled:
+        """The status does not say which key it should be: what the Secret holds, or a new one."""
+        kept = self._ids.get(name)
+        if kept is not None and kept in self._replace:
+            return self._new(name)
+        if name == "mtls" and not self._roots:
             return self._no_issuer()
+        if kept is not None:
+            key = self._find(name, (kept,), self._own, self._copy)
+        else:
+            key = next(self._usable(name), None)
         if key is not None:
             return _Held(key=key) if self._may_be_taken(key) else self._foreign(key)
+        if kept is not None:
+            return _Lost(key_id=kept)
         there = [file for file in PRIMARY[name] if file in self._own]
         if not there:
             return self._new(name)
@@ -290,7 +318,7 @@ class _Case:
     def _foreign(self, key: Key) -> _New | Finding:
         metadata = self._plant.metadata
         if key.id in self._replace:
-            return self._new("mtls", retires=(key.id,))
+            return self._new("mtls")
         return Finding(
             reason=Reason.KEY_LOST,
             credential="mtls",
@@ -299,16 +327,13 @@ class _Case:
             f"{metadata.name} -n {metadata.namespace} --overwrite {names.REPLACE_ANNOTATION}={key.id}",
         )
 
-    def _new(self, name: Name, *, retires: tuple[str, ...] = ()) -> _New | Finding:
+    def _new(self, name: Name) -> _New | Finding:
         if name == "mtls" and not isinstance(self._issuer, Issuer):
             return self._no_issuer()
-        return _New(retires=retires)
+        return _New()
 
     def _renewed(self, key: Key) -> _Held | _New | Finding:
-        """A certificate in force: as it is, or to be renewed.
-
-        Only what the status names is renewed, so that it never falls behind by more than one.
-        """
+        """A certificate in force: as it is, or to be renewed."""
         leaf = key.certificate
         assert leaf is not None
         if self._now < renew_at(leaf, self._plant.spec.plant_id):
@@ -323,7 +348,7 @@ class _Case:
                 "UTC, when the issuing CA ends: give the operator another CA",
             )
         else:
-            return _New(retires=(key.id,))
+            return _New()
         return _Held(key=key, warning=trouble) if self._now < leaf.not_valid_after_utc else trouble
 
     def _no_issuer(self) -> Finding:
@@ -363,9 +388,7 @@ def _claim(plant: Plant, secret: Secret) -> str | None:
     return f"the Secret {secret.name} is not this Plant's and is not touched: {why}. Move it away, or mend it"
 
 
-def _secret(
-    plant: Plant, secret: Secret | None, held: Mapping[Name, _Held], retired: tuple[str, ...]
-) -> Secret:
+def _secret(plant: Plant, secret: Secret | None, held: Mapping[Name, _Held]) -> Secret:
     """The Secret as it should be; what is not ours to say stays as it is."""
     name, namespace = plant.metadata.name, plant.metadata.namespace
     current = secret or Secret(names.plant_secret(name), namespace, {}, {}, type=names.PLANT_SECRET_TYPE)
@@ -376,11 +399,8 @@ def _secret(
             data.pop(material.ISSUER, None)
         data |= each.key.files
         ids[credential] = each.key.id
-        retired += each.retires
     annotations[names.PLANT_ID_ANNOTATION] = plant.spec.plant_id
     annotations[names.KEY_IDS_ANNOTATION] = format_ids(ids)
-    if retired:
-        annotations[names.RETIRED_ANNOTATION] = ",".join(tuple(dict.fromkeys(retired))[-_MOST_RETIRED:])
     if "mtls" in held and material.ISSUER in data:
         annotations[names.ISSUER_ANNOTATION] = issuer_id(
             x509.load_pem_x509_certificate(data[material.ISSUER])
@@ -425,8 +445,3 @@ def _changes(before: Secret, after: Secret) -> tuple[str, ...]:
     }
     changed = [f"data[{key}]" for key in keys if before.data.get(key) != after.data.get(key)]
     return (*changed, *(part for part, differs in parts.items() if differs))
-
-
-def _in_use(name: Name, key: Key) -> CredentialInUse:
-    not_after = None if key.not_after is None else rfc3339(key.not_after)
-    return CredentialInUse(name=name, source="Generated", key_id=key.id, not_after=not_after)

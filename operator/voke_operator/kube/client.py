@@ -45,6 +45,10 @@ PAGE: Final = 250
 WATCH_SECONDS: Final = 290
 """How long the server keeps a watch: shorter than what load balancers usually allow an idle connection."""
 
+NOT_THERE: Final = "1"
+"""As ``resourceVersion`` of an apply: only if there is no such object. None has this version, which is that of an
+empty store."""
+
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for TCP and TLS."""
 
@@ -266,10 +270,12 @@ class Client:
     async def apply(self, resource: Resource, body: Object, *, force: bool = True) -> Object:
         """Server-side apply: what ``body`` says is so, what others say of other fields stays.
 
-        Not for what must not be overwritten: a second apply by the same manager wins without a word.
+        Without a ``resourceVersion`` (of what was seen, or NOT_THERE) not for what must not be overwritten: a second
+        apply by the same manager wins without a word.
 
         Raises:
-            errors.ConflictError: without ``force``, another manager set one of these fields.
+            errors.ConflictError: it is not at that version; or, without ``force``, another manager set one of these
+                fields.
         """
         namespace, name = _whose(resource, body)
         query = _MANAGED | ({"force": "true"} if force else {})

@@ -121,20 +121,6 @@ def precedence(plant: Plant, *, running: bool) -> tuple[bool, str, str, str]:
     return not running, str(created or ""), plant.metadata.namespace, plant.metadata.name
 
 
-def in_the_right(plants: Iterable[Plant], running: Collection[tuple[str, str]]) -> Plant:
-    """Which of some Plants with the same plantId may run; ``running`` holds namespaces and names.
-
-    Raises:
-        ValueError: there is none.
-    """
-    return min(
-        plants,
-        key=lambda plant: precedence(
-            plant, running=(plant.metadata.namespace, plant.metadata.name) in running
-        ),
-    )
-
-
 def _any_pool(name: str) -> GatewayPool:
     return GatewayPool.model_validate({"metadata": {"name": name}})
 

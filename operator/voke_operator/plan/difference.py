@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from voke_operator import names
+from voke_operator.plan.ownership import taken_over
 
 
 class Action(StrEnum):
@@ -74,7 +75,9 @@ class Step:
     resource_version: str = ""
     """Of the object that was observed: a precondition of all but CREATE. Empty: there is none."""
     restarts: bool = False
-    """Whether the gateway restarts by it: such steps are made one shard after another."""
+    """Whether the gateway restarts by it, or may: such steps are made one shard after another."""
+    managed_fields: tuple[Mapping[str, Any], ...] | None = field(default=None, repr=False)
+    """To be written as ``metadata.managedFields`` first; None: they are as they are to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +104,19 @@ def apply_steps(
         there = observed.get(ref)
         if there is None:
             yield Step(action=Action.APPLY, ref=ref, reason="does not exist", document=document)
-        elif not there.ours:
+            continue
+        if not there.ours:
             yield not_ours(ref)
-        elif reason := _reason(document, there):
-            restarts = ref.kind == "StatefulSet" and _template(document["metadata"]) != _template(
-                {"annotations": there.annotations}
-            )
-            reason += "; the gateway restarts" if restarts else ""
+            continue
+        unapplied = None
+        if there.content is not None:
+            unapplied = taken_over(there.content["metadata"].get("managedFields") or ())
+        reason = _reason(document, there)
+        if not reason and unapplied is not None:
+            reason = "0.1.0 made it, and what is no longer wanted of it would stay"
+        if reason:
+            restart = restarts(document, there.annotations)
+            reason += f"; {restart}" if restart else ""
             yield Step(
                 action=Action.APPLY,
                 ref=ref,
@@ -115,8 +124,24 @@ def apply_steps(
                 document=document,
                 uid=there.uid,
                 resource_version=there.resource_version,
-                restarts=restarts,
+                restarts=bool(restart),
+                managed_fields=unapplied,
             )
+
+
+def restarts(wanted: Mapping[str, Any], annotations: Mapping[str, str]) -> str:
+    """Why a gateway may restart if its StatefulSet is applied as ``wanted``; empty: it does not.
+
+    Args:
+        wanted: An object of any kind.
+        annotations: Of the one that there is.
+    """
+    said = wanted["metadata"].get("annotations", {})
+    if said.get(names.TEMPLATE_HASH_ANNOTATION) != annotations.get(names.TEMPLATE_HASH_ANNOTATION):
+        return "the gateway restarts"
+    if said.get(names.APPLIED_ANNOTATION) != annotations.get(names.APPLIED_ANNOTATION):
+        return "the gateway restarts if its pod has what its pool no longer says"
+    return ""
 
 
 def bundle_step(document: Mapping[str, Any], there: Observed | None, *, reason: str) -> Step | Conflict:
@@ -180,11 +205,6 @@ def _reason(document: Mapping[str, Any], there: Observed) -> str:
 
 
 _SHOWN: Final = 3
-
-
-def _template(metadata: Mapping[str, Any]) -> str | None:
-    annotations: Mapping[str, str] = metadata["annotations"]
-    return annotations.get(names.TEMPLATE_HASH_ANNOTATION)
 
 
 def not_ours(ref: ObjectRef) -> Conflict:

@@ -72,7 +72,7 @@ def pool_of(name: str, pools: Mapping[str, GatewayPool], defaults: Defaults) -> 
 def bundle_secret(shard: ShardId, namespace: str, files: Mapping[str, bytes]) -> Json:
     """The Secret that a shard's pod mounts. It holds keys."""
     data = {name: b64encode(content).decode() for name, content in sorted(files.items())}
-    metadata = _metadata(names.bundle_secret(shard.pool, shard.number), namespace, _shard_labels(shard))
+    metadata = _metadata(names.bundle_secret(shard.pool, shard.number), namespace, shard_labels(shard))
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -135,7 +135,7 @@ def _service(shard: ShardId, namespace: str) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(str(shard), namespace, _shard_labels(shard)),
+        "metadata": _metadata(str(shard), namespace, shard_labels(shard)),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,  # its status is wanted most when it is not ready
@@ -149,9 +149,10 @@ def _stateful_set(shard: ShardId, namespace: str, pool: GatewayPoolSpec, default
     template = _pod_template(shard, pool, defaults)
     digest = _hash(template)
     template["metadata"].setdefault("annotations", {})[names.TEMPLATE_HASH_ANNOTATION] = digest
-    metadata = _metadata(str(shard), namespace, _shard_labels(shard))
+    metadata = _metadata(str(shard), namespace, shard_labels(shard))
     metadata["annotations"] = {
         names.TEMPLATE_HASH_ANNOTATION: digest,
+        names.APPLIED_ANNOTATION: names.FIELD_MANAGER,
         names.STORAGE_ANNOTATION: json.dumps(_dumped(pool.shard.storage), sort_keys=True),
     }
     spec: Json = {
@@ -173,7 +174,7 @@ def _stateful_set(shard: ShardId, namespace: str, pool: GatewayPoolSpec, default
 
 def _pod_template(shard: ShardId, pool: GatewayPoolSpec, defaults: Defaults) -> Json:
     pod = pool.pod
-    metadata: Json = {"labels": _shard_labels(shard)}
+    metadata: Json = {"labels": shard_labels(shard)}
     if pod.annotations:
         metadata["annotations"] = dict(pod.annotations)
     spec: Json = {
@@ -313,12 +314,13 @@ def shard_in(labels: Mapping[str, str]) -> ShardId | None:
     return ShardId(pool, int(number)) if pool is not None and number.isdecimal() else None
 
 
+def shard_labels(shard: ShardId) -> dict[str, str]:
+    """Labels of all that belongs to a shard."""
+    return {**_selector(shard), **names.OWNED}
+
+
 def _pool_labels(pool: str) -> dict[str, str]:
     return {**_pool_selector(pool), **names.OWNED}
-
-
-def _shard_labels(shard: ShardId) -> dict[str, str]:
-    return {**_selector(shard), **names.OWNED}
 
 
 def _metadata(name: str, namespace: str, labels: Mapping[str, str]) -> Json:

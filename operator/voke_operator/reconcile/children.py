@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from voke_operator import names
-from voke_operator.kube.client import Client, Object
+from voke_operator.kube.client import NOT_THERE, Client, Object
 from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
 from voke_operator.kube.objects import Metadata, Objects, metadata_of
 from voke_operator.kube.resources import (
@@ -23,6 +23,7 @@ from voke_operator.kube.resources import (
     SECRETS,
     SERVICES,
     STATEFUL_SETS,
+    Resource,
 )
 from voke_operator.plan.difference import (
     Action,
@@ -124,12 +125,11 @@ class Children:
         assert step.document is not None
         body = dict(step.document)
         if not step.resource_version:
-            written = await self._create(ref, body)
+            written = await self._make_new(step.action, ref, body)
         elif step.action is Action.UPDATE:
             written = await self._client.replace(resource, body)
         else:
-            metadata = {**body["metadata"], "resourceVersion": step.resource_version}
-            written = await self._client.apply(resource, {**body, "metadata": metadata})
+            written = await self._apply(resource, body, await self._take_over(step))
         self._objects.written(resource, written)
         if step.action is Action.APPLY:
             log.info("object written", reason=step.reason, **_where(ref))
@@ -138,11 +138,31 @@ class Children:
             self._note_right(ref, written, body)
         return written
 
-    async def _create(self, ref: ObjectRef, body: Object) -> Object:
+    async def _apply(self, resource: Resource, body: Object, version: str) -> Object:
+        metadata = {**body["metadata"], "resourceVersion": version}
+        return await self._client.apply(resource, {**body, "metadata": metadata})
+
+    async def _take_over(self, step: Step) -> str:
+        """Have all that was ever written of an object belong to apply, if it does not yet; its version then."""
+        if step.managed_fields is None:
+            return step.resource_version
+        resource, ref = RESOURCES[step.ref.kind], step.ref
+        patch = {"metadata": {"managedFields": list(step.managed_fields)}}
+        written = await self._client.patch(
+            resource, ref.namespace, ref.name, patch, resource_version=step.resource_version
+        )
+        self._objects.written(resource, written)
+        log.info("object taken over from 0.1.0", **_where(ref))
+        return metadata_of(written).resource_version
+
+    async def _make_new(self, action: Action, ref: ObjectRef, body: Object) -> Object:
+        """Never over what is there."""
         resource = RESOURCES[ref.kind]
         try:
-            return await self._client.create(resource, body)
-        except AlreadyExistsError:
+            if action is Action.CREATE:
+                return await self._client.create(resource, body)
+            return await self._apply(resource, body, NOT_THERE)
+        except (AlreadyExistsError, ConflictError):
             there = metadata_of(await self._client.get_metadata(resource, ref.namespace, ref.name))
             if not _observed(ref, there).ours:
                 raise NotOursError(not_ours(ref)) from None

@@ -1,7 +1,7 @@
 """Carries out what :mod:`voke_operator.credentials.ledger` decides about one plant, until nothing is left to do.
 
-The order of the writes is what makes it safe: the Secret first, then the status that names its keys, and only
-then does material leave here for a bundle.
+The order of the writes is what makes it safe: a key that replaces another is announced in the status, then the Secret
+holds it, then the status names it as the one in force, and only then does material leave here for a bundle.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import structlog
 from voke_api.problems import Severity
 from voke_api.resolved import PlantCredentials
 from voke_api.resources import GatewayPool, Plant
+from voke_api.resources.common import GROUP
 from voke_api.resources.observed import CredentialInUse, PlantObserved
 from voke_operator import names
 from voke_operator.credentials.bundled import for_bundle, from_bundle
@@ -38,7 +39,7 @@ from voke_operator.credentials.ledger import decide, mint
 from voke_operator.credentials.material import USUAL, Material
 from voke_operator.credentials.secret import Secret, from_document, to_document
 from voke_operator.kube.client import Client
-from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
+from voke_operator.kube.errors import AlreadyExistsError, ConflictError, NotFoundError, PermanentError
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import ALLOWED_SECRETS, SECRETS
 from voke_operator.reconcile.cache import Cache
@@ -250,7 +251,7 @@ class CredentialKeeper:
                 case Create() | Update():
                     secret = await self._write(decision, made=fresh is not None)
                 case Record():
-                    seen = await self._register.record(seen, _facts(decision, own))
+                    seen = await self._record(seen, _facts(decision, own))
                 case Keep():
                     facts = _facts(decision, own)
                     if facts.in_use != seen.observed.credentials:
@@ -260,6 +261,17 @@ class CredentialKeeper:
                     return decision, secret
             sure = False
         raise UnsettledError(f"the credentials of {plant.metadata.name} keep changing")
+
+    async def _record(self, seen: SeenPlant, credentials: CredentialFacts) -> SeenPlant:
+        """The Plant as it is then; a status that keeps only a part of it would have us write it for ever."""
+        seen = await self._register.record(seen, credentials)
+        if seen.observed.credentials != credentials.in_use:
+            raise PermanentError(
+                "the API server does not keep all of .status.credentials: the CustomResourceDefinition plants."
+                f"{GROUP} is older than the operator; install the one of its version (crds/, or the chart with "
+                "crds.enabled=true)"
+            )
+        return seen
 
     async def _read(self, namespace: str, name: str) -> Secret | None:
         try:

@@ -6,6 +6,7 @@ that it is simply lost when the process ends.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class References:
 
     pool: str = ""
     plant_id: str = ""
+    created: str = ""
+    """``metadata.creationTimestamp``: of Plants with one id the older is in the right."""
     profiles: AbstractSet[str] = frozenset()
     secrets: AbstractSet[str] = frozenset()
     """That the Plant, or its pool for it, refers to."""
@@ -138,6 +141,10 @@ class Fleet:
         """Plants by what they depend on: kind, namespace, name."""
         self._plcs: dict[Name, dict[Endpoint, Name | frozenset[Name]]] = {}
         """Plants by pool and PLC. A PLC has one Plant, hardly ever more: a set for each would take 20 MB of 100,000."""
+        self._claimants: dict[str, list[tuple[str, Name]]] = {}
+        """By plant id, when each Plant of it was created, the oldest first."""
+        self._listed: dict[str, tuple[Name, ...]] = {}
+        """By plant id, Plants as which bundles list it: one, but for what others may have written."""
         self._holders: dict[str, set[Shard]] = {}
 
     def plant(self, name: Name) -> PlantRecord:
@@ -159,6 +166,7 @@ class Fleet:
         if (before.pool, before.endpoints) != (references.pool, references.endpoints):
             self._note_plcs(name, before, uses=False)
             self._note_plcs(name, references, uses=True)
+        self._note_claim(name, before, references)
         record.references = references
         for each in self._uses(name, references):
             self._users.setdefault(each, set()).add(name)
@@ -184,6 +192,7 @@ class Fleet:
             there = self.shard(shard)
             if there.plants.get(name.name) != plant_id:
                 there.plants[name.name] = plant_id
+                self._listed[plant_id] = (*self._listed.get(plant_id, ()), name)
                 there.load = None if there.load is None else there.load.plus(record.weight)
             there.hearsay.discard(plant_id)
             if there.leaving.pop(plant_id, None) is not None:
@@ -196,6 +205,12 @@ class Fleet:
         plant_id = record.plants.pop(plant, None)
         record.load = None
         if plant_id is not None:
+            name = Name(shard.namespace, plant)
+            rest = tuple(each for each in self._listed[plant_id] if each != name)
+            if rest:
+                self._listed[plant_id] = rest
+            else:
+                del self._listed[plant_id]
             self.leave(shard, Leaving(plant=plant, plant_id=plant_id, since=0))
 
     def leave(self, shard: Shard, left: Leaving) -> None:
@@ -238,7 +253,15 @@ class Fleet:
 
     def with_plant_id(self, plant_id: str) -> frozenset[Name]:
         """Plants of that id, in whatever namespace."""
-        return frozenset(self._users.get(("plantId", "", plant_id), ()))
+        return frozenset(name for _, name in self._claimants.get(plant_id, ()))
+
+    def oldest_with_plant_id(self, plant_id: str) -> Name | None:
+        """The Plant of that id that was created first; None: there is none of it."""
+        return next((name for _, name in self._claimants.get(plant_id, ())), None)
+
+    def listed_with_plant_id(self, plant_id: str) -> tuple[Name, ...]:
+        """Plants as which bundles list that id."""
+        return self._listed.get(plant_id, ())
 
     def with_endpoint(self, pool: Name, place: Endpoint) -> frozenset[Name]:
         """Plants of that pool that connect to that PLC."""
@@ -273,14 +296,24 @@ class Fleet:
 
     def _uses(self, name: Name, references: References) -> Iterator[tuple[str, str, str]]:
         """Kind, namespace and name of what a Plant depends on."""
-        if references.plant_id:
-            yield "plantId", "", references.plant_id
         if references.pool:
             yield "pool", name.namespace, references.pool
         for profile in references.profiles:
             yield "profile", name.namespace, profile
         for secret in references.secrets:
             yield "secret", name.namespace, secret
+
+    def _note_claim(self, name: Name, before: References, now: References) -> None:
+        """Note which plant id a Plant claims; by bisection, for whoever writes Plants may give thousands the same one."""
+        if (before.plant_id, before.created) == (now.plant_id, now.created):
+            return
+        if before.plant_id:
+            claimants = self._claimants[before.plant_id]
+            del claimants[bisect_left(claimants, (before.created, name))]
+            if not claimants:
+                del self._claimants[before.plant_id]
+        if now.plant_id:
+            insort(self._claimants.setdefault(now.plant_id, []), (now.created, name))
 
     def _note_plcs(self, name: Name, references: References, *, uses: bool) -> None:
         """Note that a Plant uses its PLCs, or that it does not any more."""

@@ -8,7 +8,6 @@ from voke_api.resources import Plant
 from voke_operator import names
 from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, PODS, STATEFUL_SETS
-from voke_operator.plan.candidates import in_the_right
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim, Decision, Reason, lets_go, search, stay
 from voke_operator.reconcile.documents import Documents
@@ -39,25 +38,23 @@ class Placing:
 
     def duplicate_of(self, name: Name, plant_id: str) -> Cause | None:
         """Why another Plant has this plantId and keeps it; None: nobody else does."""
-        claimants = [
-            plant
-            for each in self._fleet.with_plant_id(plant_id)
-            if (plant := self._documents.plant(each)) is not None and plant.spec.plant_id == plant_id
+        running = [
+            each
+            for each in self._fleet.listed_with_plant_id(plant_id)
+            if self._is_known_to_run(each, plant_id)
         ]
-        running = {
-            (each.metadata.namespace, each.metadata.name)
-            for each in claimants
-            if self._is_known_to_run(Name(each.metadata.namespace, each.metadata.name), plant_id)
-        }
-        holder = in_the_right(claimants, running).metadata
-        if (holder.namespace, holder.name) == name:
+        holder = min(running, key=self._age, default=self._fleet.oldest_with_plant_id(plant_id))
+        if holder is None or holder == name:
             return None
-        why = "which runs already" if (holder.namespace, holder.name) in running else "which is older"
+        why = "which runs already" if holder in running else "which is older"
         return causes.of(
             Reason.DUPLICATE,
             f"plantId {plant_id} belongs to Plant {holder.name} in namespace {holder.namespace}, {why}. Delete one of "
             "the two; or, if this one is another site, delete it and apply it with its own plantId.",
         )
+
+    def _age(self, name: Name) -> tuple[str, Name]:
+        return self._fleet.plant(name).references.created, name
 
     def conflicts(self, name: Name, plant: Plant) -> tuple[Problem, ...]:
         """Which of its PLCs belong to other Plants of its pool, or to two of its own connections."""

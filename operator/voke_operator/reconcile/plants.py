@@ -25,7 +25,7 @@ from voke_operator.credentials.ids import parse_words
 from voke_operator.credentials.secret import Secret
 from voke_operator.kube.errors import PermanentError
 from voke_operator.kube.objects import Objects
-from voke_operator.kube.resources import POOLS, PROFILES
+from voke_operator.kube.resources import PLANTS, POOLS, PROFILES
 from voke_operator.plan.bundles import inputs_of
 from voke_operator.plan.candidates import Candidate, Surroundings, candidate
 from voke_operator.plan.packing import limits_of, weigh
@@ -167,10 +167,11 @@ class PlantReconciler:
         versions = {f"{POOLS.kind} {plant.spec.pool}": self._documents.version(POOLS, pool_name)}
         broken = pool is None and self._objects.get(POOLS, *pool_name) is not None
         wanted = secrets_of(plant, pool)
-        before = self._fleet.plant(name).references
+        before, metadata = self._fleet.plant(name).references, self._objects.get(PLANTS, *name)
         references = References(
             pool=plant.spec.pool,
             plant_id=plant.spec.plant_id,
+            created="" if metadata is None else metadata.created,
             profiles=profiles,
             secrets=wanted,
             endpoints=endpoints(plant),
@@ -220,8 +221,9 @@ class PlantReconciler:
         if record is None:
             return
         references = record.references
-        if not references.plant_id and record.packed is not None:
-            references = replace(references, plant_id=record.packed.plant_id)
+        if not references.plant_id and record.shard is not None:
+            plant_id = self._fleet.shard(record.shard).plants.get(name.name, "")
+            references = replace(references, plant_id=plant_id)
         before = self._fleet.forget(name)
         self._statuses.forget(name)
         if before is not None:

@@ -8,6 +8,7 @@ no plant that could have one lacks it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -17,6 +18,7 @@ from voke_api.resources.pool import GatewayPoolSpec
 from voke_operator import names
 from voke_operator.kube.objects import Metadata, Objects
 from voke_operator.kube.resources import PODS, STATEFUL_SETS
+from voke_operator.plan.difference import restarts
 from voke_operator.plan.objects import Defaults, kept_storage, shard_objects, template_hash
 from voke_operator.plan.rollout import Restartable, Rollout, rollout
 from voke_operator.reconcile.documents import Documents
@@ -86,13 +88,13 @@ class Rollouts:
     def proceed(self, pool: Name) -> list[Shard]:
         """Allow restarts of a pool's gateways as far as there is room, and note how far it is; returns the allowed."""
         wanted = self._documents.pool(pool)
-        templates = {} if wanted is None else dict(self._templates(pool, wanted.spec))
-        gateways = list(self._gateways_of(templates))
+        stateful_sets = {} if wanted is None else dict(self._stateful_sets(pool, wanted.spec))
+        gateways = list(self._gateways_of(stateful_sets))
         found = rollout(
             gateways, max_unavailable=1 if wanted is None else wanted.spec.rollout.max_unavailable
         )
         chosen = [Shard.of(pool.namespace, each) for each in found.now]
-        allowed = [shard for shard in chosen if self._allow(shard, templates[shard])]
+        allowed = [shard for shard in chosen if self._allow(shard, stateful_sets[shard])]
         waits_for = [Shard.of(pool.namespace, each.shard) for each in found.waits_for]
         self._note_away(pool, waits_for)
         records = [self._fleet.shard(shard) for shard in waits_for]
@@ -104,24 +106,23 @@ class Rollouts:
         self._say(pool, self._cause(pool, found, records))
         return allowed
 
-    def _templates(self, pool: Name, spec: GatewayPoolSpec) -> Iterator[tuple[Shard, str]]:
-        """Hashes of the pod templates that are wanted, of gateways that have a StatefulSet."""
+    def _stateful_sets(self, pool: Name, spec: GatewayPoolSpec) -> Iterator[tuple[Shard, Json]]:
+        """As they are wanted, of gateways that have one."""
         for number in self._fleet.shards_of(pool):
             shard = Shard(*pool, number)
             there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
             if there is not None and not there.deleting:
-                yield shard, template_hash(self._made(shard, spec, there)[-1])
+                yield shard, self._made(shard, spec, there)[-1]
 
-    def _gateways_of(self, templates: Mapping[Shard, str]) -> Iterator[Restartable]:
-        for shard, template in templates.items():
+    def _gateways_of(self, stateful_sets: Mapping[Shard, Json]) -> Iterator[Restartable]:
+        for shard, wanted in stateful_sets.items():
             record = self._fleet.shard(shard)
             there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
             assert there is not None
-            has = there.annotations.get(names.TEMPLATE_HASH_ANNOTATION, "")
             yield Restartable(
                 shard=shard.local,
-                new=has == template or self.may_restart(shard, template),
-                away=self._away(shard, record, has),
+                new=not restarts(wanted, there.annotations) or self.may_restart(shard, template_hash(wanted)),
+                away=self._away(shard, record, there.annotations.get(names.TEMPLATE_HASH_ANNOTATION, "")),
             )
 
     def _away(self, shard: Shard, record: ShardRecord, template: str) -> str:
@@ -136,13 +137,25 @@ class Rollouts:
             return f"its pod is not ready ({problem})" if problem else "its pod is not ready"
         return missing(self._gateways.view(shard), record)
 
-    def _allow(self, shard: Shard, template: str) -> bool:
+    def restarts_not(self, shard: Shard) -> None:
+        """What was allowed to a gateway is done, and its pod stays: nothing in it is superfluous."""
+        record = self._fleet.shard(shard)
+        if record.restart is not None:
+            record.restart = replace(record.restart, started_at=None)
+
+    def _allow(self, shard: Shard, wanted: Json) -> bool:
         """Note what is to be back after its restart; False: that is not known yet, as it was not asked."""
-        record, view = self._fleet.shard(shard), self._gateways.view(shard)
+        record, view, template = self._fleet.shard(shard), self._gateways.view(shard), template_hash(wanted)
         pod = self._objects.get(PODS, shard.namespace, names.gateway_pod(shard.pool, shard.number))
+        there = self._objects.get(STATEFUL_SETS, shard.namespace, str(shard.local))
         if pod is not None and view.gateway is None and view.silence is None:
             return False
-        is_new = pod is not None and pod.annotations.get(names.TEMPLATE_HASH_ANNOTATION) == template
+        is_new = (
+            pod is not None
+            and pod.annotations.get(names.TEMPLATE_HASH_ANNOTATION) == template
+            and there is not None
+            and there.annotations.get(names.TEMPLATE_HASH_ANNOTATION) != template
+        )
         through = frozenset(name for name, report in view.plants.items() if gets_through(report))
         record.restart = Restart(
             template=template,

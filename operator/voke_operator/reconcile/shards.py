@@ -30,7 +30,7 @@ from voke_operator.kube.objects import Objects
 from voke_operator.kube.resources import PLANTS, PODS, SECRETS, STATEFUL_SETS
 from voke_operator.plan.bundles import ShardBundle, left_alone, shard_bundle
 from voke_operator.plan.difference import Conflict, ObjectRef, Observed, Step, not_ours
-from voke_operator.plan.objects import HTTP_PORT, shard_in, template_hash
+from voke_operator.plan.objects import HTTP_PORT, shard_in, shard_labels, template_hash
 from voke_operator.plan.placement import ShardPlan
 from voke_operator.plan.steps import PlannedShard, shard_refs, shard_steps
 from voke_operator.reconcile.children import Children, Drifted, NotOursError
@@ -128,6 +128,9 @@ class ShardReconciler:
             await self._see(shard, record)
             return await self._bring_in_order(shard, record)
         except NotOursError as error:
+            if error.kind == SECRETS.kind and not record.secret_version:  # met when it was to be made
+                record.secret_version = _UNKNOWN
+                return 0.0
             cause = causes.of(Reason.GATEWAY_CONFLICT, str(error))
             if record.trouble != cause:
                 self._drifted(error.kind, "refused")
@@ -159,7 +162,9 @@ class ShardReconciler:
                 return 0.0
             if step.restarts and not self._rollouts.may_restart(shard, template_hash(step.document or {})):
                 continue  # the pool's reconcile says when
-            await self._make(shard, record, step, planned.bundle)
+            made = await self._make(shard, record, step, planned.bundle)
+            if step.restarts and _same_template(objects.get(step.ref), made):
+                self._rollouts.restarts_not(shard)
         if planned.carries.remove:
             return self._forget(shard, record, may_run=may_run)
         mismatch = planned.bundle.mismatch
@@ -199,7 +204,9 @@ class ShardReconciler:
         there = Observed(ref=bundle, resource_version=version, labels=names.OWNED)
         return {bundle: there} if version else {}
 
-    async def _make(self, shard: Shard, record: ShardRecord, step: Step, bundle: ShardBundle) -> None:
+    async def _make(
+        self, shard: Shard, record: ShardRecord, step: Step, bundle: ShardBundle
+    ) -> Object | None:
         try:
             made = await self._children.make(step)
         except (ConflictError, NotFoundError):
@@ -212,6 +219,7 @@ class ShardReconciler:
             raise RefusedError(f"the API server refuses {step.ref}: {error}") from None
         if step.ref.kind == SECRETS.kind and made is not None:
             self._note_written(shard, record, bundle, made, changes=step.reason)
+        return made
 
     def _say(
         self, shard: Shard, record: ShardRecord, trouble: Cause | None, *, remark: Cause | None = None
@@ -312,15 +320,11 @@ class ShardReconciler:
         try:
             document = await self._client.get(SECRETS, shard.namespace, name)
         except NotFoundError:
-            self._drifted(SECRETS.kind, "restored")
+            if record.files:
+                self._drifted(SECRETS.kind, "restored")
             record.files, record.secret_version, record.unknown = {}, "", ""
             return
-        secret = from_document(document)
-        if (
-            secret.type != names.BUNDLE_SECRET_TYPE
-            or secret.labels.get(names.MANAGED_BY) != names.FIELD_MANAGER
-        ):
-            raise NotOursError(not_ours(shard_refs(shard.namespace, shard.local)[-1]))
+        secret = from_document(await self._with_our_labels(shard, document))
         if secret.resource_version == record.secret_version:
             return
         log.warning("bundle was changed by somebody else, its plants are read anew", shard=str(shard))
@@ -332,6 +336,30 @@ class ShardReconciler:
         with suppress(BundleUnreadableError):
             record.generation = max(record.generation, contents(record.files).generation)
             record.unknown = ""
+
+    async def _with_our_labels(self, shard: Shard, document: Object) -> Object:
+        """A shard's bundle, with our labels put back if somebody removed them: by its type, which cannot change, it is ours.
+
+        Raises:
+            NotOursError: it is not ours, or we may not write it without the label.
+            KubeError: try again.
+        """
+        conflict = not_ours(shard_refs(shard.namespace, shard.local)[-1])
+        if document.get("type") != names.BUNDLE_SECRET_TYPE:
+            raise NotOursError(conflict)
+        metadata = document["metadata"]
+        labels = {**(metadata.get("labels") or {}), **shard_labels(shard.local)}
+        if metadata.get("labels") == labels:
+            return document
+        try:
+            written = await self._client.replace(
+                SECRETS, {**document, "metadata": {**metadata, "labels": labels}}
+            )
+        except PermanentError:
+            raise NotOursError(conflict) from None
+        self._objects.written(SECRETS, written)
+        log.warning("bundle had lost its labels, they are put back", shard=str(shard))
+        return written
 
     def _bundle(self, shard: Shard, record: ShardRecord) -> ShardBundle:
         if record.unknown:
@@ -466,6 +494,13 @@ def _labelled(namespace: str, labels: Mapping[str, str]) -> Shard | None:
     if found is None or labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
         return None
     return Shard.of(namespace, found)
+
+
+def _same_template(before: Observed | None, now: Object | None) -> bool:
+    """Whether a StatefulSet is known to have the pod template that it had."""
+    if before is None or before.content is None or now is None:
+        return False
+    return bool(before.content["spec"]["template"] == now["spec"]["template"])
 
 
 def _without_version(pod: Pod | None) -> Pod | None:

@@ -138,8 +138,6 @@ async def a_key_is_replaced(
     assert after["hmac"] != before["hmac"]
     assert after["mtls"] == before["mtls"]
     assert f"hmac key {after['hmac']} takes the place of {before['hmac']}" in said.out
-    secret = installation.plane.get("secret", names.plant_secret("brno"), "-n", installation.namespace)
-    assert before["hmac"] in secret["metadata"]["annotations"][names.RETIRED_ANNOTATION]
     await installation.until_reason("brno", "KeysChanged", "Registered")
 
     said = await person.voke("credentials", "brno", "--registered", "--from", str(older))

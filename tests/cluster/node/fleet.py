@@ -141,12 +141,9 @@ class Fleet:
         found = {}
         for name in plants:
             status = (await self.here.plant(name)).get("status", {})
-            metadata = (await self.here.admin.get(SECRETS, self.namespace, names.plant_secret(name)))[
-                "metadata"
-            ]
-            said = metadata["annotations"]
+            secret = await self.here.admin.get(SECRETS, self.namespace, names.plant_secret(name))
             recorded = {each["name"]: each["keyId"] for each in status.get("credentials", [])}
-            found[name] = recorded, said[names.KEY_IDS_ANNOTATION], said.get(names.RETIRED_ANNOTATION)
+            found[name] = recorded, secret["metadata"]["annotations"][names.KEY_IDS_ANNOTATION]
         return found
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.cluster.installation import Json, secret_document, voke_documents
 from tests.cluster.scene import Scene, scene, side_by_side
 from tests.support.pki import odd_certificates
 from voke_operator import names
+from voke_operator.credentials.ids import format_ids, hmac_id, parse_ids
 from voke_operator.kube.errors import NotFoundError
 from voke_operator.kube.resources import SECRETS
 
@@ -67,6 +69,32 @@ async def take_the_id_of_another_plant(one: Scene) -> None:
     assert (await one.ready("first"))["status"]["credentials"]
 
 
+async def pass_off_another_key_as_the_next_one(one: Scene) -> None:
+    """With all that the operator writes beside a key of its own."""
+    await one.apply(await one.plant("robbed"))
+    await one.registered("robbed")
+    before = await one.here.keys("robbed")
+    in_force = (await one.here.plant("robbed"))["status"]["credentials"]
+    secret = await one.here.admin.get(SECRETS, one.namespace, names.plant_secret("robbed"))
+    said = parse_ids(secret["metadata"]["annotations"][names.KEY_IDS_ANNOTATION])
+    key = (HMAC_KEY * 2).encode()
+    secret["data"]["hmac.key"] = b64encode(key).decode()
+    secret["metadata"]["annotations"] |= {
+        names.KEY_IDS_ANNOTATION: format_ids(said | {"hmac": hmac_id(key)}),
+        "voke.lovinka.com/retired-key-ids": said["hmac"],
+    }
+    await one.here.admin.replace(SECRETS, secret)
+
+    async def as_before() -> bool:
+        return await one.here.keys("robbed") == before
+
+    await one.until(as_before)
+    plant_id = (await one.here.plant("robbed"))["spec"]["plantId"]
+    await one.until_more_snapshots(plant_id)
+    assert (await one.here.plant("robbed"))["status"]["credentials"] == in_force
+    assert not [each for each in one.voke.refused if plant_id in each.topic]
+
+
 async def bring_what_nobody_can_use(one: Scene) -> None:
     """After it ran once, so that its gateway is told what is wrong, beside all others."""
     credentials = from_secret("MTLS", "hostile") | from_secret("HMAC", "hostile")
@@ -114,6 +142,7 @@ async def test_no_plant_gets_at_another_s_keys_or_in_its_way(
         stories = (
             aim_at_what_is_not_meant_for_plants,
             take_the_id_of_another_plant,
+            pass_off_another_key_as_the_next_one,
             bring_what_nobody_can_use,
         )
         async with side_by_side(one, stories) as tasks:

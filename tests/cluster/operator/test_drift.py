@@ -61,6 +61,17 @@ async def test_what_others_do_to_its_objects_is_counted_by_kind_and_by_what_was_
         wanted[RESTORED, "StatefulSet"] = 1
         await until_counted(operator, wanted)
 
+        patch("secret", BUNDLE, {"metadata": {"labels": None}})
+        wanted[RESTORED, "Secret"] += 1
+        await until_counted(operator, wanted)
+        found = plane.get("secret", BUNDLE, "-n", namespace)["metadata"]["labels"]
+        assert found == {
+            **names.OWNED,
+            names.APP: names.GATEWAY_APP,
+            names.POOL_LABEL: "default",
+            names.SHARD_LABEL: "0",
+        }
+
         plane.apply(
             secret_document(names.plant_secret("taken"), {"mine": "x"}, allowed=False), namespace=namespace
         )
@@ -70,3 +81,8 @@ async def test_what_others_do_to_its_objects_is_counted_by_kind_and_by_what_was_
         patch("plant", "site", {"spec": {"deletionPolicy": "Retain"}})
         await operator.until_logged("keys updated", count=2)
         await until_counted(operator, wanted)
+    patch("secret", BUNDLE, {"metadata": {"labels": None}})
+    async with installation.operator() as operator:
+        await operator.until_logged("bundle had lost its labels, they are put back")
+        await installation.until("site", lambda plant: plant["status"]["gateway"] == GATEWAY)
+        assert plane.get("secret", BUNDLE, "-n", namespace)["metadata"]["labels"]

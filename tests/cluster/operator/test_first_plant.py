@@ -72,10 +72,10 @@ async def test_a_plant_that_is_applied_is_read_and_arrives_at_voke(
             written.pop(counted_apart, None)
         written.pop(("patch", "gatewaypools/status"))
         assert written == {
-            ("create", "statefulsets"): 1,
-            ("create", "services"): 1,
-            ("create", "poddisruptionbudgets"): 1,
-            ("create", "networkpolicies"): 1,
+            ("patch", "statefulsets"): 1,
+            ("patch", "services"): 1,
+            ("patch", "poddisruptionbudgets"): 1,
+            ("patch", "networkpolicies"): 1,
         }
 
         plane.kubectl("delete", "plant", "brno", "-n", namespace)

@@ -55,13 +55,14 @@ class Fleet:
                 await asyncio.sleep(0.1)
         return found
 
+    async def templates(self) -> dict[str, Json]:
+        """The pods' specs in the StatefulSets, by name."""
+        found = await self.here.admin.list(STATEFUL_SETS, self.here.namespace)
+        return {each["metadata"]["name"]: each["spec"]["template"]["spec"] for each in found.items}
+
     async def images(self) -> dict[str, str]:
         """Of the StatefulSets, by name."""
-        found = await self.here.admin.list(STATEFUL_SETS, self.here.namespace)
-        return {
-            each["metadata"]["name"]: each["spec"]["template"]["spec"]["containers"][0]["image"]
-            for each in found.items
-        }
+        return {name: each["containers"][0]["image"] for name, each in (await self.templates()).items()}
 
     async def said(self, reason: str) -> str:
         """Wait until the pool says so; the message."""
@@ -91,9 +92,9 @@ class Fleet:
 
     async def follow(self) -> None:
         """Note each change of a template, until cancelled."""
-        before = await self.images()
+        before = await self.templates()
         while True:
-            now = await self.images()
+            now = await self.templates()
             for name in sorted(name for name in now if now[name] != before.get(name, now[name])):
                 others = [await self.connected(other) for other in now if other != name]
                 self.restarts.append((name, others))
@@ -187,6 +188,67 @@ async def test_an_operator_that_comes_in_the_middle_goes_on_and_one_that_changes
             await fleet.are_ready()
             await asyncio.sleep(2.0)  # there is nothing to wait for: nothing is to happen
         assert fleet.kubelet.started == started
+
+
+@pytest.mark.timeout(400)
+async def test_what_a_pool_no_longer_says_goes_one_by_one_also_from_what_0_1_0_made(
+    installation: Installation, voke: LocalVoke
+) -> None:
+    said = {"nodeSelector": {"site": "north"}, "tolerations": [{"key": "edge", "operator": "Exists"}]}
+
+    async def nothing_is_left() -> bool:
+        return not any(each.keys() & said.keys() for each in (await fleet.templates()).values())
+
+    async def gone_one_by_one() -> None:
+        await fleet.until(nothing_is_left)
+        await fleet.said("AllWell")
+        assert fleet.restarts == [(names.gateway("default", n), [True, True]) for n in range(3)]
+        await fleet.are_ready()
+
+    async with three_gateways(installation, voke) as fleet:
+        await fleet.pool(pod={"image": "voke-gateway:1", **said})
+        await fleet.until(lambda: _all_have_pods_of_their_template(fleet))
+        await fleet.said("AllWell")
+        fleet.restarts.clear()
+        await fleet.pool(pod={"image": "voke-gateway:1"})
+        await gone_one_by_one()
+
+        await fleet.operator.stop()
+        for name in await fleet.templates():
+            await _as_0_1_0_left_it(fleet, name, said)
+        await fleet.until(lambda: _all_have_pods_of_their_template(fleet))
+        await fleet.until(lambda: _all_connected(fleet))
+        fleet.restarts.clear()
+        async with installation.operator() as second:
+            await gone_one_by_one()
+            await second.stop()
+
+
+async def _as_0_1_0_left_it(fleet: Fleet, name: str, said: Json) -> None:
+    """Created with this by POST, and then applied without."""
+    client, namespace = fleet.here.admin, fleet.here.namespace
+    patch = {
+        "metadata": {"annotations": {names.APPLIED_ANNOTATION: None}},
+        "spec": {"template": {"spec": said}},
+    }
+    left = await client.patch(STATEFUL_SETS, namespace, name, patch, resource_version=None)
+    owners = {(each["manager"], each["operation"]) for each in left["metadata"]["managedFields"]}
+    assert {(names.FIELD_MANAGER, "Apply"), (names.FIELD_MANAGER, "Update")} <= owners
+
+
+async def _all_have_pods_of_their_template(fleet: Fleet) -> bool:
+    """By Kubernetes' own account."""
+    found = await fleet.here.admin.list(STATEFUL_SETS, fleet.here.namespace)
+    return all(
+        each["status"].get("observedGeneration") == each["metadata"]["generation"]
+        and each["status"].get("updateRevision") == each["status"].get("currentRevision")
+        and each["status"].get("readyReplicas") == 1
+        for each in found.items
+    )
+
+
+async def _all_connected(fleet: Fleet) -> bool:
+    return all([await fleet.connected(name) for name in await fleet.templates()])
 
 
 async def _has_begun(fleet: Fleet) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography import x509
@@ -311,7 +311,7 @@ def test_a_person_has_lost_keys_replaced_and_that_happens_once() -> None:
     server.put_secret(None)
     server.put_bundle(None)
     server.put_plant(replace=" ".join(ids(lost.data).values()))
-    assert kinds(work(server)) == [Mint, Create, Record, Keep]
+    assert kinds(work(server)) == [Mint, Record, Create, Record, Keep]
     after = secret_of(server)
     assert ids(after.data)["hmac"] != ids(lost.data)["hmac"]
     assert kinds(work(server)) == [Keep]
@@ -324,23 +324,155 @@ def test_a_key_that_is_not_lost_is_replaced_on_request_too() -> None:
     server = served()
     before = secret_of(server)
     server.put_plant(replace=ids(before.data)["hmac"])
-    assert kinds(work(server)) == [Mint, Update, Record, Keep]
+    assert kinds(work(server)) == [Mint, Record, Update, Record, Keep]
     after = ids(secret_of(server).data)
     assert after["hmac"] != ids(before.data)["hmac"]
     assert after["mtls"] == ids(before.data)["mtls"]
-    assert secret_of(server).annotations[names.RETIRED_ANNOTATION] == ids(before.data)["hmac"]
 
 
-def test_a_status_that_is_late_is_told_from_a_secret_that_was_edited() -> None:
+def stopped_before(server: Server, kind: type, *, count: int = 1) -> Operator:
+    """An operator that is about to carry out its decision number ``count`` of that kind."""
+    operator = Operator(server)
+    steps = operator.steps()
+    for decision in steps:
+        count -= isinstance(decision, kind)
+        if not count:
+            return operator
+    raise AssertionError(f"there was no such {kind.__name__}")
+
+
+def test_a_key_that_is_to_take_another_ones_place_is_announced_before_the_secret_holds_it() -> None:
     server = served()
-    late = server.plant
-    assert late is not None
-    server.put_plant(replace=late.recorded["hmac"])
+    before = secret_of(server)
+    in_force = ids(before.data)["hmac"]
+    server.put_plant(replace=in_force)
+    stopped_before(server, Update)
+    assert server.plant is not None
+    assert server.plant.recorded["hmac"] == in_force
+    assert secret_of(server) == before
+    (hmac,) = [each for each in server.plant.status if each.name == "hmac"]
+    assert hmac.announced is not None
     kept(server)
+    (hmac,) = [each for each in server.plant.status if each.name == "hmac"]
+    assert hmac.announced is None
+
+
+def test_an_operator_that_died_before_the_status_named_the_new_key_is_gone_on_from() -> None:
+    server = served()
+    server.put_plant(replace=ids(secret_of(server).data)["hmac"])
+    stopped_before(server, Record, count=2)
     replaced = secret_of(server)
-    server.put_plant(status=late.status)
     assert kinds(work(server)) == [Record, Keep]
     assert secret_of(server) == replaced
+
+
+def test_what_was_announced_and_never_written_is_made_anew() -> None:
+    server = served()
+    before = ids(secret_of(server).data)["hmac"]
+    server.put_plant(replace=before)
+    for _ in range(20):
+        stopped_before(server, Update)
+    assert server.plant is not None
+    (hmac,) = [each for each in server.plant.status if each.name == "hmac"]
+    assert len(hmac.announced or ()) == 8, "it does not grow for ever"
+    assert kinds(work(server)) == [Mint, Record, Update, Record, Keep]
+    assert server.plant.recorded["hmac"] != before
+
+
+def test_an_announced_key_that_is_written_late_is_taken_though_another_was_announced_since() -> None:
+    server = served()
+    server.put_plant(replace=ids(secret_of(server).data)["hmac"])
+    late, _ = stopped_before(server, Update), stopped_before(server, Update)
+    late.act()
+    written = secret_of(server)
+    assert kinds(work(server)) == [Record, Keep]
+    assert secret_of(server) == written
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What somebody puts into a plant's Secret, and says there of it."""
+
+    data: dict[str, bytes]
+    retired: str = ""
+
+    def into(self, server: Server) -> None:
+        secret = secret_of(server)
+        data = {**secret.data, **self.data}
+        said = {names.KEY_IDS_ANNOTATION: ",".join(f"{name}={key}" for name, key in ids(data).items())}
+        if self.retired:
+            said["voke.lovinka.com/retired-key-ids"] = self.retired
+        server.put_secret(replace(secret, data=data, annotations={**secret.annotations, **said}))
+
+
+def swaps(server: Server) -> dict[str, Swap]:
+    """Keys that look as if the operator had put them there, for a plant whose certificate was renewed once."""
+    older = secret_of(server).data
+    server.now += days(500)
+    kept(server)
+    assert server.plant is not None
+    retired = ",".join(server.plant.recorded.values())
+    assert isinstance(server.issuer, Issuer)
+    others = material.new_client_certificate(OTHER_PLANT_ID, server.issuer.material, server.now)
+    return {
+        "an older certificate of the plant's own": Swap(
+            {name: older[name] for name in (material.TLS_CERTIFICATE, material.TLS_KEY)}, retired
+        ),
+        "another HMAC key": Swap({material.HMAC_KEY: b"ab" * 32}, retired),
+        "keys of another plant": Swap({material.HMAC_KEY: b"cd" * 32, **others}, retired),
+    }
+
+
+SWAPS: Final = ("an older certificate of the plant's own", "another HMAC key", "keys of another plant")
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_a_secret_that_says_of_itself_to_be_ahead_is_brought_back(what: str) -> None:
+    server = served()
+    swap = swaps(server)[what]
+    before = secret_of(server)
+    swap.into(server)
+    assert kinds(work(server)) == [Update, Keep]
+    assert secret_of(server).data == before.data
+    assert (
+        secret_of(server).annotations[names.KEY_IDS_ANNOTATION]
+        == before.annotations[names.KEY_IDS_ANNOTATION]
+    )
+
+
+@pytest.mark.parametrize("what", SWAPS)
+def test_without_a_copy_it_is_said_and_what_runs_goes_on(what: str) -> None:
+    server = served()
+    swap = swaps(server)[what]
+    swap.into(server)
+    server.put_bundle(None)
+    assert {each.reason for each in refused(server)} == {Reason.KEY_LOST}
+    assert all("--replace" in each.message for each in refused(server))
+    assert server.bundle.held is None, "nothing of it gets into a bundle"
+
+
+@pytest.mark.parametrize("what", SWAPS)
+@pytest.mark.parametrize(("kind", "count"), [(Record, 1), (Update, 1), (Record, 2), (Keep, 1)])
+def test_nothing_else_is_taken_while_keys_are_exchanged(what: str, kind: type, count: int) -> None:
+    """Nor by the operator that is at it, nor by the next one."""
+    for goes_on in (True, False):
+        server = served()
+        swap = swaps(server)[what]
+        server.now += days(500)  # the certificate is due again
+        server.put_plant(replace=ids(secret_of(server).data)["hmac"])
+        operator = stopped_before(server, kind, count=count)
+        swap.into(server)
+        if goes_on:
+            operator.act()
+        last = work(server)[-1]
+        assert server.plant is not None
+        planted = ids(swap.data).items()
+        assert not planted & server.plant.recorded.items()
+        assert not planted & ids(server.bundle.held or {}).items()
+        only_there = kind is Keep or (goes_on and count == 2)
+        assert isinstance(last, Keep) or only_there, (
+            "in force, and not yet in a bundle: it is lost, and that is said"
+        )
 
 
 def test_a_secret_from_a_backup_is_brought_up_to_what_is_in_force() -> None:
@@ -470,7 +602,7 @@ def test_a_certificate_is_renewed_with_a_new_key_and_the_old_one_serves_until_th
     for decision in Operator(server).steps():
         assert server.bundle.held == before
         seen.append(decision)
-    assert kinds(seen) == [Mint, Update, Record, Keep]
+    assert kinds(seen) == [Mint, Record, Update, Record, Keep]
     after = server.bundle.held
     assert after is not None
     assert after[material.HMAC_KEY] == before[material.HMAC_KEY]
@@ -480,7 +612,7 @@ def test_a_certificate_is_renewed_with_a_new_key_and_the_old_one_serves_until_th
 def test_a_certificate_that_expired_while_nobody_looked_is_renewed() -> None:
     server = served()
     server.now += days(1000)
-    assert kinds(work(server)) == [Mint, Update, Record, Keep]
+    assert kinds(work(server)) == [Mint, Record, Update, Record, Keep]
 
 
 def test_a_ca_that_changes_leaves_what_it_issued_until_renewal() -> None:
@@ -533,7 +665,7 @@ def test_the_caller_is_told_when_to_look_again() -> None:
     server.now = due - timedelta(seconds=1)
     assert kinds(work(server)) == [Keep]
     server.now = due
-    assert kinds(work(server)) == [Mint, Update, Record, Keep]
+    assert kinds(work(server)) == [Mint, Record, Update, Record, Keep]
     assert served(method="JWT").plant is not None
     assert kept(served(method="JWT")).next_check is None
 
@@ -655,34 +787,30 @@ def test_a_certificate_of_another_ca_is_not_the_one_in_force_whatever_its_serial
 def test_a_certificate_of_another_ca_is_not_the_next_one_whatever_the_secret_says() -> None:
     server = served()
     assert server.plant is not None
-    retired = server.plant.recorded["mtls"]
+    in_force = server.plant.recorded["mtls"]
     files = planted(server)
     its_id = ids(files)["mtls"]
     hmac_id = server.plant.recorded["hmac"]
     planted_again = {
         names.KEY_IDS_ANNOTATION: f"hmac={hmac_id},mtls={its_id}",
-        names.RETIRED_ANNOTATION: retired,
+        "voke.lovinka.com/retired-key-ids": in_force,
     }
     server.put_secret(
         replace(secret_of(server), annotations={**secret_of(server).annotations, **planted_again})
     )
     decision = kept(server)
-    assert server.plant.recorded["mtls"] == retired
-    assert ids(decision.material)["mtls"] == retired, "the bundle has the one in force"
+    assert server.plant.recorded["mtls"] == in_force
+    assert ids(decision.material)["mtls"] == in_force, "the bundle has the one in force"
 
     planted(server, None, **planted_again)
-    files = {name: secret_of(server).data[name] for name in (material.TLS_CERTIFICATE, material.TLS_KEY)}
-    its_id = ids(files)["mtls"]
-    said = {names.KEY_IDS_ANNOTATION: f"hmac={hmac_id},mtls={its_id}"}
-    server.put_secret(replace(secret_of(server), annotations={**secret_of(server).annotations, **said}))
     server.put_bundle(None)
     refused = work(server)[-1]
     assert isinstance(refused, Refuse)
     (problem,) = refused.problems
     assert problem.reason is Reason.KEY_LOST
-    assert "not of the CA that the operator uses" in problem.message
+    assert "where somebody has put another one" in problem.message
 
-    server.put_plant(replace=its_id)
+    server.put_plant(replace=in_force)
     assert issued_by_ours(server, kept(server))
 
 

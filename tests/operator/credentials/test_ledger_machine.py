@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from tests.support.plants import PLANT_ID
 from voke_operator import names
 from voke_operator.credentials import material
 from voke_operator.credentials.decisions import Create, Finding, Keep, Mint, Reason, Record, Refuse, Update
-from voke_operator.credentials.ids import parse_ids
+from voke_operator.credentials.ids import format_ids, parse_ids
 from voke_operator.credentials.material import Material
 from voke_operator.credentials.renewal import renew_at
 from voke_operator.credentials.secret import Secret
@@ -45,12 +46,23 @@ EDITS: Final[dict[str, Any]] = {
     "the ids are removed": lambda s: annotated(s, names.KEY_IDS_ANNOTATION),
     "the owner is removed": lambda s: replace(s, owners=()),
     "our label is removed": lambda s: replace(s, labels={}),
+    "another key is said to be the next one": lambda s: passed_off(s, {material.HMAC_KEY: OTHERS_KEY}),
 }
 
 
 def edited(secret: Secret, changes: dict[str, bytes | None]) -> Secret:
     data = {**secret.data, **changes}
     return replace(secret, data={key: content for key, content in data.items() if content is not None})
+
+
+def passed_off(secret: Secret, changes: Mapping[str, bytes]) -> Secret:
+    """With keys that were put in, and annotations that say that they replace those that were there."""
+    data = {**secret.data, **changes}
+    said = {
+        names.KEY_IDS_ANNOTATION: format_ids(ids(data)),
+        "voke.lovinka.com/retired-key-ids": ",".join(ids(secret.data).values()),
+    }
+    return replace(secret, data=data, annotations={**secret.annotations, **said})
 
 
 def annotated(secret: Secret, without: str) -> Secret:
@@ -71,6 +83,8 @@ class Credentials(RuleBasedStateMachine):
         """All that were ever made, by id."""
         self.in_force: dict[str, str] = {}
         """Of the Plant that is there: id of what its gateway was given last, by credential."""
+        self.announced: set[str] = set()
+        """Ids of all keys that an operator has made to take another one's place."""
         self.restored = False
         """Whether the Secret's owner is what a backup said, which may be one that is long gone."""
         self.retained = False
@@ -158,6 +172,13 @@ class Credentials(RuleBasedStateMachine):
         which = data.draw(st.integers(0, len(self.backups) - 1))
         self.server.put_secret(replace(self.backups[which], uid=""))
         self.restored = True
+
+    @precondition(lambda self: self.backups and self.server.secret is not None)
+    @rule(data=st.data())
+    def older_keys_are_said_to_be_the_next_ones(self, data: st.DataObject) -> None:
+        which = data.draw(st.integers(0, len(self.backups) - 1))
+        assert self.server.secret is not None
+        self.server.put_secret(passed_off(self.server.secret, self.backups[which].data))
 
     @rule()
     def the_bundle_is_lost(self) -> None:
@@ -294,6 +315,7 @@ class Credentials(RuleBasedStateMachine):
             assert self.server.secret is secret, "a stranger's Secret was touched"
         if plant is not None:
             assert self.server.plant is not None
+            self.announced |= {key_id for each in self.server.plant.status for key_id in each.announced or ()}
             for name, key_id in plant.recorded.items():
                 there = key_id in self._there(name) or key_id not in before[name]
                 assert there or self._may_go(name, key_id), f"{name} {key_id} is gone"
@@ -322,6 +344,9 @@ class Credentials(RuleBasedStateMachine):
             assert self.server.plant.recorded.get(name) == key_id, f"{name} {key_id} is in force, unrecorded"
             before = self.in_force.get(name, key_id)
             assert before == key_id or self._may_go(name, before), f"{name} changed unasked"
+            assert before == key_id or key_id in self.announced, (
+                f"{name} {key_id} was put there by somebody else"
+            )
             self.in_force[name] = key_id
 
     def _nothing_is_shown(self, operator: Operator) -> None:

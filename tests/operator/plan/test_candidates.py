@@ -9,7 +9,7 @@ import pytest
 from tests.operator.plan.sites import plant_id, site
 from voke_api.fleet import duplicate_plant_id
 from voke_api.problems import Severity
-from voke_operator.plan.candidates import Surroundings, candidate, candidates, in_the_right
+from voke_operator.plan.candidates import Surroundings, candidate, candidates
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HMAC = {"hmac": {"secretRef": {"name": "keys"}}}
@@ -56,7 +56,6 @@ def test_of_plants_with_one_id_the_running_one_wins_then_the_older_then_the_name
     ]
     found = candidates(plants, Surroundings(), now=NOW, running=running)
     assert {each.plant.metadata.name for each in found if each.duplicate is None} == {wins}
-    assert in_the_right(plants, {("site", name) for name in running}).metadata.name == wins
 
 
 def test_a_duplicate_is_told_where_the_other_one_is() -> None:

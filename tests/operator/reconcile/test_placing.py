@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from voke_operator.plan.objects import Defaults
 from voke_operator.plan.packing import Limits
 from voke_operator.plan.placement import Claim
 from voke_operator.reconcile.documents import Documents
-from voke_operator.reconcile.fleet import Fleet, Name
+from voke_operator.reconcile.fleet import Fleet, Name, References
 from voke_operator.reconcile.placing import NotYetError, Placing
 from voke_operator.status.facts import Silence
 from voke_operator.status.poll import FetchError, Gateways, Shard, View
@@ -95,6 +96,54 @@ async def test_plants_that_were_made_anew_with_other_ids_do_not_wait_for_each_ot
         assert world.place(plant, plant_id, "east") == {EAST}
     assert world.fleet.shard(EAST).plants == {"roof": "id-1", "barn": "id-2", "shed": "id-3"}
     assert world.fleet.shard(EAST).leaving.keys() == {"old-1", "old-2"}
+
+
+def claims(world: World, plant_id: str, *plants: str) -> None:
+    """Plants of one id, created on one day after the other."""
+    for day, plant in enumerate(plants):
+        created = f"2026-01-{day + 1:02}T00:00:00Z"
+        world.fleet.refer(Name("site", plant), References(plant_id=plant_id, created=created))
+
+
+def in_the_right(world: World, plant_id: str, *plants: str) -> set[str]:
+    return {each for each in plants if world.placing.duplicate_of(Name("site", each), plant_id) is None}
+
+
+async def test_of_plants_with_one_id_the_running_one_is_in_the_right_then_the_older(world: World) -> None:
+    plants = ("roof", "barn", "annexe")
+    claims(world, "id-1", *plants)
+    assert in_the_right(world, "id-1", *plants) == {"roof"}
+    world.lists(EAST, barn="id-1")
+    assert in_the_right(world, "id-1", *plants) == {"barn"}
+    said = world.placing.duplicate_of(Name("site", "roof"), "id-1")
+    assert said is not None
+    assert "belongs to Plant barn in namespace site, which runs already" in said.message
+    for gone, next_ in (("barn", "roof"), ("roof", "annexe")):
+        world.fleet.forget(Name("site", gone))
+        assert in_the_right(world, "id-1", *set(plants) - {"barn", gone}) == {next_}
+    claims(world, "id-2", "annexe")
+    assert world.fleet.with_plant_id("id-1") == frozenset()
+
+
+async def test_a_plant_that_runs_is_in_the_right_before_it_was_looked_at(world: World) -> None:
+    """After a start: the other one must get no keys."""
+    world.lists(EAST, barn="id-1")
+    claims(world, "id-1", "roof")
+    assert in_the_right(world, "id-1", "roof") == set()
+
+
+async def test_thousands_of_plants_with_one_id_cost_a_look_at_each(world: World) -> None:
+    plants = [Name("site", f"plant-{number}") for number in range(20_000)]
+    began = time.process_time()
+    for name in plants:
+        world.fleet.refer(name, References(plant_id="id-1", created="2026-01-01T00:00:00Z"))
+        world.placing.duplicate_of(name, "id-1")
+    right = [name for name in plants if world.placing.duplicate_of(name, "id-1") is None]
+    for name in plants:
+        world.fleet.forget(name)
+    took = time.process_time() - began
+    assert right == [min(plants)]
+    assert took < 10, "each pair of them would take minutes"
 
 
 async def test_a_gateway_whose_bundle_nobody_can_read_may_run_any_plant_of_its_namespace(

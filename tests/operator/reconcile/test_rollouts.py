@@ -85,9 +85,10 @@ class World:
         self.answers[str(shard.number)] = answer(plant, started_at=started_at)
         await self.gateways.ask(shard)
 
-    def applied(self, shard: Shard, defaults: Defaults) -> None:
-        """Its StatefulSet is made for these."""
-        self._put(STATEFUL_SETS, str(shard.local), _template(shard, defaults))
+    def applied(self, shard: Shard, defaults: Defaults, *, by: str | None = names.FIELD_MANAGER) -> None:
+        """Its StatefulSet is made for these; ``by`` None: by 0.1.0."""
+        more = {} if by is None else {names.APPLIED_ANNOTATION: by}
+        self._put(STATEFUL_SETS, str(shard.local), _template(shard, defaults), **more)
 
     def pod(self, shard: Shard, defaults: Defaults, *, ready: bool = True, problem: str = "") -> None:
         """Its pod is of that template."""
@@ -101,14 +102,14 @@ class World:
         self.applied(shard, NEW)
         self.pod(shard, NEW, **pod)
 
-    def _put(self, resource: Any, name: str, template: str) -> None:
+    def _put(self, resource: Any, name: str, template: str, **more: str) -> None:
         self.versions += 1
         metadata = {
             "namespace": POOL.namespace,
             "name": name,
             "uid": name,
             "resourceVersion": str(self.versions),
-            "annotations": {names.TEMPLATE_HASH_ANNOTATION: template},
+            "annotations": {names.TEMPLATE_HASH_ANNOTATION: template, **more},
         }
         self.objects.put(resource, known_of(resource, {"metadata": metadata}))
 
@@ -220,6 +221,28 @@ async def test_a_pod_that_is_of_the_template_already_is_not_waited_for_to_restar
     assert world.rollouts.proceed(POOL) == [SHARDS[0]]
     world.applied(SHARDS[0], NEW)
     assert world.rollouts.proceed(POOL) == [SHARDS[1]]
+
+
+async def test_those_of_0_1_0_are_taken_over_one_after_another_and_waited_for_if_they_restart(
+    world: World,
+) -> None:
+    first, second, third = SHARDS
+    for shard in SHARDS:
+        world.applied(shard, NEW, by=None)
+        world.pod(shard, NEW)
+    assert world.rollouts.proceed(POOL) == [first]
+    world.restarts(first)  # its pod had what its pool no longer says: by the hash one cannot tell
+    assert world.rollouts.proceed(POOL) == []
+    await world.works(first, started_at=2.0)
+    assert world.rollouts.proceed(POOL) == [second]
+    world.applied(second, NEW)
+    assert world.rollouts.proceed(POOL) == []
+    world.rollouts.restarts_not(second)
+    assert world.rollouts.proceed(POOL) == [third]
+    world.applied(third, NEW)
+    world.rollouts.restarts_not(third)
+    assert world.rollouts.proceed(POOL) == []
+    assert world.said == ("", "")
 
 
 async def test_a_pool_that_is_as_it_should_be_has_nothing_to_say(world: World) -> None:
