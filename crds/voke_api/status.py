@@ -16,7 +16,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -24,10 +23,10 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
 from voke_api.bundle import MAX_GENERATION, MAX_PLANTS
+from voke_api.resources.common import Model
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of an answer, for who asks; 500 plants of ten devices take a quarter of it."""
@@ -87,19 +86,10 @@ class StatusError(ValueError):
     """Not the answer of a gateway; the message says why."""
 
 
-class Answer(BaseModel):
-    """What all parts of a gateway's answers have in common."""
+class Answer(Model):
+    """What all parts of a gateway's answers have in common: keys that are not known are those of another version."""
 
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        use_attribute_docstrings=True,
-        defer_build=True,
-    )
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
 
 
 class FaultStatus(Answer):
@@ -154,7 +144,7 @@ class DeviceStatus(Answer):
     """When it last answered with at least one value."""
     fault: FaultStatus | None = None
     """Of the last pass; absent if that brought a value."""
-    bad_points: Annotated[dict[Name, FaultStatus], _at_most(256)] = {}
+    bad_points: Annotated[dict[Name, FaultStatus], _at_most(256)] = Field(default_factory=dict)
     """Points that the device refuses, by field."""
     in_back_off: bool = False
     expect_offline: bool = False
@@ -164,7 +154,7 @@ class CommandCounters(Answer):
     """Commands since the gateway started."""
 
     completed: int = 0
-    failed: Annotated[dict[Name, int], _at_most(256)] = {}
+    failed: Annotated[dict[Name, int], _at_most(256)] = Field(default_factory=dict)
     """By err."""
     ignored: int = 0
     """Bad or missing signature."""
