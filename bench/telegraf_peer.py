@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import orjson
 from bench.fleet import VALUES, Plant, Site, field
 from bench.subject import Subject
 from bench.verify import CONTENT_EVERY, Known, Tally, same_values
-from tests.cluster.binaries import _cache, _go_build, _required
+from tests.cluster.binaries import fill, go_build, place_in_cache, required
 from voke_gateway.plant.schedule import phase
 
 SOURCE: Final = Path(__file__).with_name("telegraf")
@@ -38,7 +37,7 @@ _KEPT: Final = 60
 
 def version() -> str:
     """Of the Telegraf that is built here, without the ``v``."""
-    return _required(SOURCE, _PACKAGE)
+    return required(SOURCE, _PACKAGE)
 
 
 def program() -> Path:
@@ -47,15 +46,14 @@ def program() -> Path:
     Raises:
         BinariesError: there is no Go, or it failed.
     """
-    place = _cache("telegraf", version(), SOURCE)
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix="build-") as scratch:
-            built = Path(scratch) / "telegraf"
-            variables = {f"{_PACKAGE}/internal.Version": version()}
-            _go_build(SOURCE, built, [f"-tags={_TAGS}", f"{_PACKAGE}/cmd/telegraf"], variables)
-            built.rename(place)
+    place = place_in_cache("telegraf", version(), SOURCE)
+    fill(place, f"Telegraf {version()}", _build)
     return place
+
+
+def _build(place: Path) -> None:
+    variables = {f"{_PACKAGE}/internal.Version": version()}
+    go_build(SOURCE, place, [f"-tags={_TAGS}", f"{_PACKAGE}/cmd/telegraf"], variables)
 
 
 def telegraf(telegraf_program: Path, *, sessions: int | None) -> Subject:

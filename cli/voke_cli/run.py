@@ -62,60 +62,69 @@ def run(
     import voke_gateway  # noqa: F401 - first of all: it imports structlog without rich
 
     # isort: split
+    from voke_gateway.runtime.http import AddressInUseError, parse_address
+
+    try:
+        address = parse_address(http)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--http") from None
+    keep = State(state or default_directory())
+    try:
+        with keep.locked():
+            try:
+                _serve(files, keep.directory, address, log_format, read_only=read_only)
+            finally:  # it holds keys that are not the state's own
+                shutil.rmtree(keep.directory / BUNDLE, ignore_errors=True)
+    except (StateError, AddressInUseError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _serve(
+    files: list[Path], state: Path, address: tuple[str, int], log_format: LogFormat, *, read_only: bool
+) -> None:
+    """Plan, run what was planned, and plan anew when a file changes; till told to stop.
+
+    Raises:
+        typer.Exit: nothing was started; why has been said.
+        AddressInUseError: another process serves at ``address``.
+    """
     import structlog
 
     from voke_api.logs import configure
     from voke_cli.replan import Replanner
     from voke_gateway.drivers.claims import EndpointClaims
     from voke_gateway.drivers.registry import exclusive
-    from voke_gateway.runtime.http import AddressInUseError, parse_address
     from voke_gateway.runtime.serve import Options, run_forever, serve
 
-    try:
-        host, port = parse_address(http)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--http") from None
-    keep = State(state or default_directory())
-    bundle = keep.directory / BUNDLE
-    try:
-        with keep.locked():
-            try:
-                seen = look(files)
-                outcome = _plan_first(command(files, keep.directory, bundle, first=True))
-                configure(log_format.value)
-                claims = EndpointClaims("voke run")
-                if claims.trouble:
-                    structlog.get_logger().error(
-                        "other programs on this machine may use the same PLCs", problem=claims.trouble
-                    )
-                options = Options(
-                    name=socket.gethostname(),
-                    bundle=bundle,
-                    http_host=host,
-                    http_port=port,
-                    read_only="voke run was started with --read-only" if read_only else None,
-                    per_plant_metrics=outcome.per_plant_metrics,
-                    per_connection_metrics=outcome.per_connection_metrics,
-                    notes_are_logged=True,
-                )
-                again = Replanner(
-                    files,
-                    lambda: command(files, keep.directory, bundle, first=False),
-                    seen,
-                    look_again=outcome.look_again,
-                )
-                run_forever(
-                    serve(
-                        options,
-                        drivers=exclusive(claims),
-                        beside=None if STDIN in files else again.run,
-                    )
-                )
-            finally:
-                shutil.rmtree(bundle, ignore_errors=True)  # it holds keys that are not the state's own
-    except (StateError, AddressInUseError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+    bundle = state / BUNDLE
+    seen = look(files)
+    outcome = _plan_first(command(files, state, bundle, first=True))
+    configure(log_format.value)
+    claims = EndpointClaims("voke run")
+    if claims.trouble:
+        structlog.get_logger().error(
+            "other programs on this machine may use the same PLCs", problem=claims.trouble
+        )
+    host, port = address
+    options = Options(
+        name=socket.gethostname(),
+        bundle=bundle,
+        http_host=host,
+        http_port=port,
+        read_only="voke run was started with --read-only" if read_only else None,
+        per_plant_metrics=outcome.per_plant_metrics,
+        per_connection_metrics=outcome.per_connection_metrics,
+        notes_are_logged=True,
+    )
+    again = Replanner(
+        files,
+        lambda: command(files, state, bundle, first=False),
+        seen,
+        look_again=outcome.look_again,
+    )
+    beside = None if STDIN in files else again.run
+    run_forever(serve(options, drivers=exclusive(claims), beside=beside))
 
 
 def _plan_first(planning: list[str]) -> Outcome:

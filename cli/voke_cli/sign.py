@@ -54,13 +54,8 @@ def sign(
 
     Exit status: 0 signed, 1 not a document that Voke takes, 2 wrong usage.
     """
-    import secrets
-    import time
-    import uuid
-
     from voke_cli.signing_key import NoKeyError, find_keys
     from voke_cli.terms import NoTermsError, read_terms
-    from voke_gateway.protocol.envelope import new_nonce
     from voke_gateway.protocol.sign import Signer
 
     try:
@@ -73,13 +68,8 @@ def sign(
         typer.echo("whose message is it? Give --plant-id", err=True)
         raise typer.Exit(2)
     payload = content_of(file)
-    added: dict[str, Any] = {"ts": int(time.time() * 1000)}
-    if kind is SignedKind.COMMAND:
-        added["cmdId"] = str(uuid.UUID(int=secrets.randbits(128), version=4))
-    else:
-        added["n"] = new_nonce()
     try:
-        message, signed = signed_message(kind, payload, Signer(keys.plant_id, keys.key), added)
+        message, signed = signed_message(kind, payload, Signer(keys.plant_id, keys.key), _added(kind))
     except NotSignableError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -91,6 +81,20 @@ def sign(
         line = message
     sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _added(kind: SignedKind) -> dict[str, Any]:
+    """What nobody has to think of: now, and something that no other message has."""
+    import secrets
+    import time
+    import uuid
+
+    from voke_gateway.protocol.envelope import new_nonce
+
+    now = int(time.time() * 1000)
+    if kind is SignedKind.COMMAND:
+        return {"ts": now, "cmdId": str(uuid.UUID(int=secrets.randbits(128), version=4))}
+    return {"ts": now, "n": new_nonce()}
 
 
 def signed_message(

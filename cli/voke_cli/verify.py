@@ -13,7 +13,9 @@ from voke_cli.terminal import printable
 
 if TYPE_CHECKING:
     from voke_cli.captured import Captured
-    from voke_cli.diagnosis import Diagnosis, Finding
+    from voke_cli.diagnosis import Diagnosis, Finding, Known
+    from voke_cli.signing_key import Keys
+    from voke_cli.terms import Terms
 
 _SIGNS = {"ok": "ok", "refused": "REFUSED", "warning": "warning", "unchecked": "-"}
 _COLOURS = {"ok": "green", "refused": "bold red", "warning": "yellow", "unchecked": "dim"}
@@ -59,52 +61,60 @@ def verify(
     Exit status: 0 every message is taken, 1 one is not, 2 wrong usage or nothing to check.
     """
     import time
-    from dataclasses import replace
 
-    from voke_cli.captured import captured
-    from voke_cli.diagnosis import Known, diagnose_all, plant_id_of
+    from voke_cli.diagnosis import diagnose_all, plant_id_of
     from voke_cli.signing_key import NoKeyError, find_keys
     from voke_cli.terms import NoTermsError, read_terms
 
     now = time.time() if at is None else _time(at)
     given = None if window is None else seconds(window, "--window")
-    messages = captured(content_of(file))
-    if topic is not None:
-        messages = [replace(message, topic=message.topic or topic) for message in messages]
-    if not messages:
-        _usage("there is no message in the input; it takes what mosquitto_sub -v prints")
+    messages = _messages(file, topic)
     found: list[Diagnosis] = []
     try:
         declared = read_terms(files or [])
-    except NoTermsError as error:
+        for group in _by_plant(messages, plant_id, plant):
+            about = plant_id_of(group[0])
+            keys = find_keys(key_file=key_file, plant=plant, plant_id=plant_id, state=state, topic_id=about)
+            terms = declared.of(keys.plant_id or about)
+            found += diagnose_all(group, _known(keys, terms, at=now, window=given))
+    except (NoKeyError, NoTermsError) as error:
         _usage(str(error))
-    for group in _by_plant(messages, plant_id, plant):
-        try:
-            keys = find_keys(
-                key_file=key_file,
-                plant=plant,
-                plant_id=plant_id,
-                state=state,
-                topic_id=plant_id_of(group[0]),
-            )
-            terms = declared.of(keys.plant_id or plant_id_of(group[0]))
-        except (NoKeyError, NoTermsError) as error:
-            _usage(str(error))
-        known = Known(
-            key=keys.key,
-            plant_id=keys.plant_id,
-            other_keys=keys.others,
-            at=now,
-            window=terms.replay_window if given is None else given,
-            command_window=terms.command_max_age if given is None else given,
-            topics=terms.topics,
-        )
-        found += diagnose_all(group, known)
     if as_json:
         typer.echo(json.dumps(as_document(found), ensure_ascii=True))
     else:
         _print(found)
     raise typer.Exit(0 if all(each.accepted for each in found) else 1)
+
+
+def _messages(file: Path | None, topic: str | None) -> list[Captured]:
+    """What was captured; ``topic`` is that of a payload without one.
+
+    Raises:
+        typer.Exit: nothing was, which has been said.
+    """
+    from dataclasses import replace
+
+    from voke_cli.captured import captured
+
+    messages = captured(content_of(file))
+    if not messages:
+        _usage("there is no message in the input; it takes what mosquitto_sub -v prints")
+    return messages if topic is None else [replace(each, topic=each.topic or topic) for each in messages]
+
+
+def _known(keys: Keys, terms: Terms, *, at: float, window: float | None) -> Known:
+    """What messages of one plant are held against; ``window``: instead of what its terms say."""
+    from voke_cli.diagnosis import Known
+
+    return Known(
+        key=keys.key,
+        plant_id=keys.plant_id,
+        other_keys=keys.others,
+        at=at,
+        window=terms.replay_window if window is None else window,
+        command_window=terms.command_max_age if window is None else window,
+        topics=terms.topics,
+    )
 
 
 def as_document(found: list[Diagnosis]) -> dict[str, Any]:

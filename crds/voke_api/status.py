@@ -2,17 +2,38 @@
 
 JSON with camelCase keys and RFC 3339 times. Readers ignore keys they do not know, and every key has a
 default, so a gateway and an operator one version apart understand each other. Nothing here is secret.
+
+Who answers on a gateway's address may not be one, so the models hold no more than a gateway has to tell: what is
+longer is cut off, not refused. :func:`read` and :func:`read_in_parts` keep the reader's memory, too.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from itertools import islice
+from operator import itemgetter
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import from_json
 
-from voke_api.bundle import MAX_GENERATION
+from voke_api.bundle import MAX_GENERATION, MAX_PLANTS
+from voke_api.resources.common import Model
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of an answer, for who asks; 500 plants of ten devices take a quarter of it."""
+_LEAST_PER_VALUE: Final = 5
+"""Bytes that stand for a value in a true answer, at least; in memory one takes up to twenty times as many."""
+_MAY_BE_DENSE: Final = 256 * 1024
+"""Bytes in which there may be as many values as there is room for."""
 
 
 def parse_instant(text: object) -> object:
@@ -43,27 +64,40 @@ Instant = Annotated[
 """Epoch seconds inside, RFC 3339 with milliseconds in JSON."""
 
 
-class Answer(BaseModel):
-    """What all parts of a gateway's answers have in common."""
+def _at_most(most: int) -> BeforeValidator:
+    """The first elements of a list, or entries of an object: before they are looked at, for each that is wrong is kept."""
 
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-        use_attribute_docstrings=True,
-        defer_build=True,
-    )
+    def cut(value: object) -> object:
+        if isinstance(value, list | tuple):
+            return value[:most]
+        return dict(islice(value.items(), most)) if isinstance(value, dict) else value
+
+    return BeforeValidator(cut)
+
+
+_LONGEST_NAME: Final = 253
+Name = Annotated[str, AfterValidator(itemgetter(slice(_LONGEST_NAME)))]
+"""A name or a stable word: as long as an object's name may be."""
+Text = Annotated[str, AfterValidator(itemgetter(slice(600)))]
+"""A sentence or two for people."""
+
+
+class StatusError(ValueError):
+    """Not the answer of a gateway; the message says why."""
+
+
+class Answer(Model):
+    """What all parts of a gateway's answers have in common: keys that are not known are those of another version."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=True)
 
 
 class FaultStatus(Answer):
     """Why something was not read."""
 
-    kind: str
+    kind: Name
     """A stable word of the driver seam's FaultKind, such as timeout."""
-    detail: str = ""
+    detail: Text = ""
     """For people, for example "exception 2 on holding 40-43"."""
 
 
@@ -73,9 +107,9 @@ class SessionStatus(Answer):
     connected: bool = False
     since: Instant | None = None
     """Since when it is connected, or not."""
-    reason: str = ""
+    reason: Name = ""
     """Stable CamelCase, such as IdentityInUse, LoginRefused, BrokerUnreachable; empty when connected."""
-    message: str = ""
+    message: Text = ""
     """For people: what is wrong and what to do."""
 
 
@@ -95,22 +129,22 @@ class OutboxStatus(Answer):
 class ConnectionStatus(Answer):
     """One PLC endpoint."""
 
-    name: str
+    name: Name
     connected: bool = False
-    last_error: str = ""
+    last_error: Text = ""
     last_success_at: Instant | None = None
 
 
 class DeviceStatus(Answer):
     """One device."""
 
-    external_id: str
-    type: str
+    external_id: Name
+    type: Name
     last_read_at: Instant | None = None
     """When it last answered with at least one value."""
     fault: FaultStatus | None = None
     """Of the last pass; absent if that brought a value."""
-    bad_points: dict[str, FaultStatus] = {}
+    bad_points: Annotated[dict[Name, FaultStatus], _at_most(256)] = Field(default_factory=dict)
     """Points that the device refuses, by field."""
     in_back_off: bool = False
     expect_offline: bool = False
@@ -120,7 +154,7 @@ class CommandCounters(Answer):
     """Commands since the gateway started."""
 
     completed: int = 0
-    failed: dict[str, int] = {}
+    failed: Annotated[dict[Name, int], _at_most(256)] = Field(default_factory=dict)
     """By err."""
     ignored: int = 0
     """Bad or missing signature."""
@@ -131,7 +165,7 @@ class CredentialStatus(Answer):
     """One credential in use: which, never what."""
 
     name: Literal["hmac", "password", "mtls", "jwt"]
-    key_id: str = ""
+    key_id: Name = ""
     """Id of the key; nothing from which guessable material could be found."""
     not_after: Instant | None = None
     """End of the certificate's validity."""
@@ -140,40 +174,84 @@ class CredentialStatus(Answer):
 class PlantStatus(Answer):
     """One plant on this gateway."""
 
-    name: str
-    plant_id: str = ""
+    name: Name
+    plant_id: Name = ""
     state: Literal["Running", "Suspended", "Stopping", "Invalid"] = "Running"
     """Invalid: what the bundle holds for it cannot be used; the last good version runs on if there is one."""
-    message: str = ""
+    message: Text = ""
     """For people: why it is not simply running."""
-    read_only: str | None = None
+    read_only: Text | None = None
     """Why no register is written; absent: writing is allowed."""
     session: SessionStatus = SessionStatus()
     last_snapshot_at: Instant | None = None
     last_delivered_at: Instant | None = None
     """When Voke last acknowledged a message."""
     outbox: OutboxStatus = OutboxStatus()
-    connections: tuple[ConnectionStatus, ...] = ()
-    devices: tuple[DeviceStatus, ...] = ()
-    alarms_active: tuple[str, ...] = ()
+    connections: Annotated[tuple[ConnectionStatus, ...], _at_most(64)] = ()
+    devices: Annotated[tuple[DeviceStatus, ...], _at_most(256)] = ()
+    alarms_active: Annotated[tuple[Name, ...], _at_most(128)] = ()
     """Names of alarms raised and not resolved."""
     commands: CommandCounters = CommandCounters()
-    credentials: tuple[CredentialStatus, ...] = ()
+    credentials: Annotated[tuple[CredentialStatus, ...], _at_most(8)] = ()
 
 
 class GatewayStatus(Answer):
     """The whole answer of ``/status``."""
 
-    gateway: str
+    gateway: Name
     """Name of the gateway: its pod, or the host in single-machine mode."""
-    version: str
+    version: Name
     """Version of the gateway software."""
-    bundle_formats: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
+    bundle_formats: Annotated[tuple[Annotated[int, Field(ge=1)], ...], _at_most(100)] = (1,)
     """Bundle formats it reads."""
     bundle_generation: Annotated[int, Field(ge=0, le=MAX_GENERATION)] | None = None
     """Generation of the bundle it has applied; absent before the first."""
-    bundle_problems: tuple[str, ...] = ()
+    bundle_problems: Annotated[tuple[Text, ...], _at_most(100)] = ()
     """What it could not read of that bundle, one sentence each."""
     started_at: Instant
-    plants: tuple[PlantStatus, ...] = ()
+    plants: Annotated[tuple[PlantStatus, ...], _at_most(MAX_PLANTS)] = ()
     """In order of name."""
+
+
+def read(body: bytes) -> GatewayStatus:
+    """An answer, whole.
+
+    Raises:
+        StatusError: nothing of it is taken.
+    """
+    return _gateway(_parsed(body))
+
+
+def read_in_parts(body: bytes) -> tuple[GatewayStatus, tuple[tuple[str, Any], ...]]:
+    """An answer without its plants; and each plant's name, with what :class:`PlantStatus` is to be validated from.
+
+    For who reads many answers: plant by plant, giving way to others between them, and without the plants that one of
+    another version describes in words of its own.
+
+    Raises:
+        StatusError: it is not even of this form.
+    """
+    document = _parsed(body)
+    try:
+        plants = document.pop("plants", [])[:MAX_PLANTS]
+        named = tuple((str(each["name"])[:_LONGEST_NAME], each) for each in plants)
+    except (TypeError, KeyError, AttributeError):
+        raise StatusError("it is no object with a list of plants, each with a name") from None
+    return _gateway(document), named
+
+
+def _parsed(body: bytes) -> Any:
+    """What the JSON says; whoever answers is not to take the reader's memory by many tiny values."""
+    if sum(map(body.count, (b",", b"[", b"{"))) * _LEAST_PER_VALUE > len(body) + _MAY_BE_DENSE:
+        raise StatusError("it has more values than any gateway has to tell")
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise StatusError(f"it is no JSON: {error}") from None
+
+
+def _gateway(document: Any) -> GatewayStatus:
+    try:
+        return GatewayStatus.model_validate(document)
+    except ValidationError as error:
+        raise StatusError(error.errors(include_url=False)[0]["msg"]) from None

@@ -16,7 +16,10 @@ from voke_gateway.runtime.serve import Options, run_forever, serve
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit status (0 stopped as asked, 1 could not start, 2 wrong usage)."""
-    parser = argparse.ArgumentParser(prog="python -m voke_gateway", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m voke_gateway",
+        description="The gateway of a pod. It reads its bundle directory and holds no token.",
+    )
     parser.add_argument("--bundle", type=Path, required=True, help="directory of the bundle")
     parser.add_argument("--http", default=":9100", help="address of /healthz, /readyz, /metrics and /status")
     parser.add_argument(

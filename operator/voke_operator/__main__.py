@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None, *, life: Life = USUAL) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m voke_operator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m voke_operator", description="The operator of a cluster.")
     parser.add_argument(
         "--namespace",
         default=os.environ.get("POD_NAMESPACE", "voke-system"),

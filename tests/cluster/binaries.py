@@ -50,7 +50,7 @@ class BinariesError(RuntimeError):
 
 def version() -> str:
     """Kubernetes' version that is built here, without the ``v``."""
-    return _required(SOURCE, "k8s.io/kubernetes")
+    return required(SOURCE, "k8s.io/kubernetes")
 
 
 def binaries(wanted: Sequence[str] = CONTROL_PLANE) -> Path:
@@ -82,12 +82,12 @@ def tools() -> Path:
 
 def cached() -> Path:
     """Where the build of these sources belongs; it may not be there yet."""
-    return _cache("kubernetes", version(), SOURCE)
+    return place_in_cache("kubernetes", version(), SOURCE)
 
 
 def cached_tools() -> Path:
     """The same for the tools; Helm is told the Kubernetes that charts are for if it is not asked to look."""
-    return _cache("tools-for-kubernetes", version(), TOOLS_SOURCE)
+    return place_in_cache("tools-for-kubernetes", version(), TOOLS_SOURCE)
 
 
 def build() -> None:
@@ -97,41 +97,45 @@ def build() -> None:
         BinariesError: there is no Go, or it failed.
     """
     if not os.environ.get(_GIVEN):
-        _fill(cached(), f"Kubernetes {version()}", _build_kubernetes)
-    _fill(cached_tools(), f"{', '.join(TOOLS)}", _build_tools)
+        fill(cached(), f"Kubernetes {version()}", _build_kubernetes)
+    fill(cached_tools(), f"{', '.join(TOOLS)}", _build_tools)
 
 
-def _fill(destination: Path, what: str, build_into: Callable[[Path], None]) -> None:
-    """By way of a directory beside it: two processes may build at once, and one may be killed."""
+def fill(destination: Path, what: str, build_at: Callable[[Path], None]) -> None:
+    """Build ``what`` unless ``destination`` is there, whether file or directory: what ``build_at`` makes at its path.
+
+    By way of a directory beside it: two processes may build at once, and one may be killed.
+    """
     if destination.exists():
         return
     print(f"Building {what} from source; the first time this takes minutes.", file=sys.stderr)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix="build-") as scratch:
         built = Path(scratch) / destination.name
-        built.mkdir()
-        build_into(built)
+        build_at(built)
         if not destination.exists():
             built.rename(destination)
 
 
 def _build_kubernetes(built: Path) -> None:
+    built.mkdir()
     major, minor, _ = version().split(".", 2)
     facts = {"gitVersion": f"v{version()}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     variables = {f"{_VERSION}.{name}": value for name, value in facts.items()}
-    _go_build(SOURCE, built / "kubernetes", ["."], variables)
+    go_build(SOURCE, built / "kubernetes", ["."], variables)
     for name in (*CONTROL_PLANE, *NODE):
         (built / name).symlink_to("kubernetes")
 
 
 def _build_tools(built: Path) -> None:
+    built.mkdir()
     major, minor, _ = version().split(".", 2)
     variables = {
-        "helm.sh/helm/v3/internal/version.version": f"v{_required(TOOLS_SOURCE, 'helm.sh/helm/v3')}",
+        "helm.sh/helm/v3/internal/version.version": f"v{required(TOOLS_SOURCE, 'helm.sh/helm/v3')}",
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": major,
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": minor,
     }
-    _go_build(TOOLS_SOURCE, built, list(TOOLS.values()), variables)
+    go_build(TOOLS_SOURCE, built, list(TOOLS.values()), variables)
     definitions = built / "definitions"
     generate = ("tool", "controller-gen", "crd", f"paths={_MONITORING}", f"output:crd:dir={definitions}")
     _go(*generate, source=TOOLS_SOURCE)
@@ -140,21 +144,34 @@ def _build_tools(built: Path) -> None:
     shutil.rmtree(definitions)
 
 
-def _required(source: Path, module: str) -> str:
+def required(source: Path, module: str) -> str:
+    """The version of a module that ``source``'s go.mod names, without the ``v``."""
     text = (source / "go.mod").read_text()
     match = re.search(rf"^\t{re.escape(module)} v(\S+)( // indirect)?$", text, re.MULTILINE)
     assert match, f"go.mod requires {module}"
     return match[1]
 
 
-def _cache(name: str, number: str, source: Path) -> Path:
+def place_in_cache(name: str, number: str, source: Path) -> Path:
+    """Where the build of ``source`` belongs on this kind of machine: another place after any change of it."""
     key = hashlib.sha256(platform.machine().encode())
     for path in sorted(each for each in source.rglob("*") if each.is_file()):
         key.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes())
     return cache_directory() / f"{name}-{number}-{key.hexdigest()[:16]}"
 
 
-def _go_build(source: Path, output: Path, packages: Sequence[str], variables: Mapping[str, str]) -> None:
+def go_build(source: Path, output: Path, packages: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Build programs of the Go module in ``source``, with the versions that its go.mod and go.sum name.
+
+    Args:
+        source: Directory of the go.mod.
+        output: The program, or a directory for several.
+        packages: What to build; flags of ``go build`` may go before.
+        variables: Go variables that are set in them, by full name, such as those that say a version.
+
+    Raises:
+        BinariesError: there is no Go, or it failed.
+    """
     flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
     _go(
         "build",

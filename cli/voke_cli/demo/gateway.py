@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from voke_api.status import GatewayStatus
+from voke_api.status import GatewayStatus, read
 from voke_sim.children import ending_with_parent
 
 Json = dict[str, Any]
@@ -109,7 +109,7 @@ class GatewayProcess:
                 writer.close()
         except (OSError, TimeoutError):
             return None
-        return GatewayStatus.model_validate_json(answer.partition(b"\r\n\r\n")[2])
+        return read(answer.partition(b"\r\n\r\n")[2])
 
     async def stop(self) -> int:
         """Ask it to drain and end; returns its exit status (negative: it had to be killed)."""

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import BaseModel, ValidationError
 
 from voke_api.probe import PATH, PORT, PlantProbe
-from voke_api.status import GatewayStatus
+from voke_api.status import GatewayStatus, StatusError, read
 from voke_cli.kubectl.edge import ANSWER_WITHIN, Kubectl, KubectlError, NotThereError, named, refusal
 from voke_cli.kubectl.http import Answer, NotHttpError, get
 from voke_cli.kubectl.rights import ASK_POD, FORWARD
@@ -78,9 +78,9 @@ def by_proxy(kubectl: Kubectl) -> Iterator[AskStatus]:
             if answer.status != HTTPStatus.OK:
                 raise _refused(answer)
             try:
-                return GatewayStatus.model_validate_json(answer.body)
-            except ValidationError as error:
-                raise KubectlError(f"its answer cannot be read: {error.errors()[0]['msg']}") from None
+                return read(answer.body)
+            except StatusError as error:
+                raise KubectlError(f"its answer cannot be read: {error}") from None
 
         yield ask
 

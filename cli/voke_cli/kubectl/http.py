@@ -14,8 +14,8 @@ from typing import Final
 
 import h11
 
-AT_MOST: Final = 4 * 1024 * 1024
-"""Bytes of a body; those of a gateway with 500 plants of ten devices are a quarter of it."""
+from voke_api.status import MAX_BYTES
+
 _HEAD: Final = 65_536
 """Bytes of an answer's head."""
 _READ: Final = 65_536
@@ -41,7 +41,7 @@ class Answer:
         return 300 <= self.status < 400  # noqa: PLR2004 - as HTTP numbers them
 
 
-def get(address: Address, target: str, *, host: str, within: float, at_most: int = AT_MOST) -> Answer:
+def get(address: Address, target: str, *, host: str, within: float, at_most: int = MAX_BYTES) -> Answer:
     """Ask once.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
     from rich.console import RenderableType
     from rich.table import Table
 
-    from voke_api.status import PlantStatus
+    from voke_api.status import ConnectionStatus, DeviceStatus, PlantStatus
     from voke_cli.kubectl.edge import Kubectl
     from voke_cli.kubectl.gateways import AskStatus
     from voke_cli.kubectl.overview import Row
@@ -157,12 +157,30 @@ def _whole(row: Row, now: float) -> Iterator[RenderableType]:
 
 
 def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableType]:
-    from voke_api.resources.common import counted
-    from voke_cli.kubectl.overview import failing_points, is_read
+    from voke_cli.kubectl.overview import failing_points
 
     yield _text(f"gateway {gateway}: {live.state}{f', {live.message}' if live.message else ''}")
     if not live.devices:
         return  # it does not run
+    yield from _delivery(live, now)
+    yield ""
+    yield _connections(live.connections, now)
+    yield ""
+    yield _devices(live.devices, now)
+    points = list(failing_points(live))
+    if not points:
+        return
+    yield ""
+    table = _table("POINT", "WHY IT FAILS")
+    for external_id, field, kind, detail in points:
+        _add(table, f"{external_id} {field}", f"{kind}: {detail}", style="red")
+    yield table
+
+
+def _delivery(live: PlantStatus, now: float) -> Iterator[RenderableType]:
+    """What there is between the plant and Voke."""
+    from voke_api.resources.common import counted
+
     if live.read_only:
         yield _text(f"  read-only: {live.read_only}")
     session, outbox = live.session, live.outbox
@@ -182,45 +200,43 @@ def _live(live: PlantStatus, gateway: str, now: float) -> Iterator[RenderableTyp
         yield _text(f"  {lost}", "yellow")
     if live.alarms_active:
         yield _text(f"  alarms: {', '.join(live.alarms_active)}", "yellow")
-    yield ""
+
+
+def _connections(connections: Sequence[ConnectionStatus], now: float) -> Table:
     table = _table("CONNECTION", "CONNECTED", "LAST ANSWER", "LAST ERROR")
-    for line in live.connections:
+    for each in connections:
         _add(
             table,
-            line.name,
-            "yes" if line.connected else "no",
-            age(line.last_success_at, now),
-            line.last_error or "–",
-            style="" if line.connected else "red",
+            each.name,
+            "yes" if each.connected else "no",
+            age(each.last_success_at, now),
+            each.last_error or "–",
+            style="" if each.connected else "red",
         )
-    yield table
-    yield ""
+    return table
+
+
+def _devices(devices: Sequence[DeviceStatus], now: float) -> Table:
+    from voke_cli.kubectl.overview import is_read
+
     table = _table("DEVICE", "TYPE", "LAST READ", "STATE")
-    for device in live.devices:
-        fault = device.fault
+    for each in devices:
+        fault = each.fault
         said = "read" if fault is None else f"{fault.kind}: {fault.detail}"
-        said = "not asked yet" if fault is None and device.last_read_at is None else said
+        said = "not asked yet" if fault is None and each.last_read_at is None else said
         notes = [
-            *(["tried again slowly"] if device.in_back_off else []),
-            *(["expected to be offline"] if device.expect_offline else []),
+            *(["tried again slowly"] if each.in_back_off else []),
+            *(["expected to be offline"] if each.expect_offline else []),
         ]
         _add(
             table,
-            device.external_id,
-            device.type,
-            age(device.last_read_at, now),
+            each.external_id,
+            each.type,
+            age(each.last_read_at, now),
             "; ".join([said, *notes]),
-            style="" if is_read(device) or device.expect_offline else "red",
+            style="" if is_read(each) or each.expect_offline else "red",
         )
-    yield table
-    points = list(failing_points(live))
-    if not points:
-        return
-    yield ""
-    table = _table("POINT", "WHY IT FAILS")
-    for external_id, field, kind, detail in points:
-        _add(table, f"{external_id} {field}", f"{kind}: {detail}", style="red")
-    yield table
+    return table
 
 
 def _name(row: Row, *, several: bool) -> str:

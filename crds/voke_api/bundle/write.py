@@ -99,10 +99,7 @@ def assemble(
         ValueError: two plants have the same name.
     """
     before = before or {}
-    packed: dict[str, PackedPlant] = {}
-    for plant in plants:
-        if packed.setdefault(plant.name, plant) is not plant:
-            raise ValueError(f"two plants are called {plant.name}")
+    packed = _by_name(plants)
     names = sorted(packed)
     used = frozenset().union(*(plant.profiles for plant in packed.values()))
     authorities = {plant.authority for plant in packed.values() if plant.authority is not None}
@@ -116,11 +113,8 @@ def assemble(
     }
     digests = {name: digest(content) for name, content in files.items()}
     for name in names:
-        file, plant = plant_file(name), packed[name]
-        held = before.get(file, plant.content)
-        same = held != plant.content and hold_the_same(held, plant.content)
-        files[file] = held if same else plant.content
-        digests[file] = digest(held) if same else plant.digest
+        file = plant_file(name)
+        files[file], digests[file] = _as_before(packed[name], before.get(file))
     manifest: dict[str, Any] = {
         "formatVersion": format_version,
         "generation": generation,
@@ -138,6 +132,21 @@ def assemble(
     if max_bytes is not None and sum(sizes.values()) > max_bytes:
         raise BundleTooLargeError(sum(sizes.values()), sizes)
     return dict(sorted(files.items()))
+
+
+def _by_name(plants: Iterable[PackedPlant]) -> dict[str, PackedPlant]:
+    packed: dict[str, PackedPlant] = {}
+    for plant in plants:
+        if packed.setdefault(plant.name, plant) is not plant:
+            raise ValueError(f"two plants are called {plant.name}")
+    return packed
+
+
+def _as_before(plant: PackedPlant, held: bytes | None) -> tuple[bytes, str]:
+    """A plant's file and its digest: the file that was ``held``, if it holds the same."""
+    if held is None or held == plant.content or not hold_the_same(held, plant.content):
+        return plant.content, plant.digest
+    return held, digest(held)
 
 
 def pack(

@@ -5,6 +5,7 @@ From public halves where there is one. Nothing is derived from a secret that cou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -19,6 +20,12 @@ _HMAC_DOMAIN: Final = b"voke-fleet hmac key id\x00"
 _DIGITS: Final = 16
 _CERTIFICATE_DIGITS: Final = 32
 """Nobody is to find another certificate with the same id; a key's id only has to tell it from others."""
+_AN_ID: Final = re.compile(f"[0-9a-f]{{{_DIGITS}}}|[0-9a-f]{{{_CERTIFICATE_DIGITS}}}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id: what else an annotation says is somebody's, and is not repeated to people."""
+    return _AN_ID.fullmatch(text) is not None
 
 
 def hmac_id(generated: bytes) -> str:

@@ -10,7 +10,6 @@ then the key in force is restored (docs/decisions/0019-announced-keys.md).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,15 +35,13 @@ from voke_operator.credentials.decisions import (
     Update,
 )
 from voke_operator.credentials.given import to_generate
-from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
+from voke_operator.credentials.ids import format_ids, is_id, issuer_id, parse_ids, parse_words, rfc3339
 from voke_operator.credentials.issuer import Issuer, still_usable
 from voke_operator.credentials.keys import PRIMARY, Key, find, issued_by
 from voke_operator.credentials.material import USUAL, Life, Material
 from voke_operator.credentials.renewal import next_check, renew_at, worth_renewing
 from voke_operator.credentials.secret import Secret
 
-_AN_ID: Final = re.compile(r"[0-9a-f]{1,64}")
-"""What else may stand in an annotation of a Secret is somebody's, and is not to be repeated to people."""
 _MOST_ANNOUNCED: Final = 8
 """Ids that are remembered, for operators that died, or were overtaken, before they could write what they had made."""
 
@@ -197,7 +194,7 @@ class _Case:
         self._now = now
         annotations = {} if secret is None else secret.annotations
         ids = parse_ids(annotations.get(names.KEY_IDS_ANNOTATION))
-        self._ids = {name: key_id for name, key_id in ids.items() if _AN_ID.fullmatch(key_id)}
+        self._ids = {name: key_id for name, key_id in ids.items() if is_id(key_id)}
         self._replace = parse_words(plant.metadata.annotations.get(names.REPLACE_ANNOTATION))
         known = {each.name: each for each in recorded if each.source == "Generated" and each.key_id}
         self.recorded: dict[Name, CredentialInUse] = {name: known[name] for name in PRIMARY if name in known}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +14,7 @@ import structlog
 from voke_operator import names
 from voke_operator.credentials import material
 from voke_operator.credentials.decisions import Create, Finding, Reason, Refuse, Update
+from voke_operator.credentials.ids import is_id
 from voke_operator.credentials.issuer import Issuer, MintFleetCa, decide_fleet_ca, read_issuer
 from voke_operator.credentials.secret import from_document, to_document
 from voke_operator.kube.client import Client
@@ -27,7 +27,6 @@ GOOD_FOR: Final = 60.0
 BAD_FOR: Final = 5.0
 """Seconds after which an unusable one is looked at again."""
 _STEPS: Final = 8
-_AN_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +122,7 @@ class IssuerKeeper:
         found: set[str] = set()
         for each in self._objects.all(SECRETS):
             issuer = each.annotations.get(names.ISSUER_ANNOTATION, "")
-            if issuer not in found and _AN_ID.fullmatch(issuer) and self._has_certificate(each):
+            if issuer not in found and is_id(issuer) and self._has_certificate(each):
                 found.add(issuer)
         return frozenset(found)
 

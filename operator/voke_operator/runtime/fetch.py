@@ -8,14 +8,15 @@ from typing import Self
 
 import aiohttp
 
+from voke_api.status import MAX_BYTES
 from voke_operator.status.poll import FetchError
 
 
 class HttpFetch:
     """Fetches bodies; one connection pool for all gateways. An async context manager."""
 
-    def __init__(self, *, timeout: float = 3.0, max_bytes: int = 4 * 1024 * 1024) -> None:
-        """``timeout``: seconds for the whole of one request. ``max_bytes``: 500 plants of ten PLCs take a quarter of that."""
+    def __init__(self, *, timeout: float = 3.0, max_bytes: int = MAX_BYTES) -> None:
+        """``timeout``: seconds for the whole of one request. ``max_bytes``: of its body."""
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None

@@ -12,15 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import islice
 from typing import Any, Final
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
-from voke_api.bundle import MAX_PLANTS
-from voke_api.status import GatewayStatus, PlantStatus
+from voke_api.status import PlantStatus, StatusError, read_in_parts
 from voke_operator.plan.placement import ShardId
 from voke_operator.status.facts import Seen, Silence
 from voke_operator.status.pools import Sessions, sessions
@@ -32,15 +29,8 @@ SILENT_AFTER: Final = 15.0
 """Seconds without an answer after which what was said before counts no more."""
 SHARE: Final = 0.05
 """Most of a core that is spent on reading answers; beyond it gateways are asked less often."""
-_LONGEST_NAME: Final = 253
-_MOST: Final = {"devices": 256, "connections": 64, "alarmsActive": 128, "credentials": 8}
-"""Of a Plant, by its definition."""
-_MOST_SAID: Final = 256
 _LARGE: Final = 256 * 1024
 """Bytes from which on an answer is read while no other large one is."""
-_LEAST_PER_VALUE: Final = 5
-"""Bytes that stand for a value in a true answer, at least; in memory one takes up to twenty times as many. Whoever answers
-on a gateway's address must not take the operator's memory."""
 _SLICE: Final = 50
 """Plants that are read without giving way."""
 
@@ -238,62 +228,35 @@ class Gateways:
         started = self._stopwatch()
         paused = 0.0
         try:
-            if sum(map(body.count, (b",", b"[", b"{"))) * _LEAST_PER_VALUE > len(body) + _LARGE:
-                raise ValueError("more values than any gateway has to tell")  # noqa: TRY301 - as what follows
-            document = orjson.loads(body)
-            raw = document.pop("plants", [])
-            for key in ("bundleProblems", "bundleFormats"):
-                _cut(document, key, _MOST_SAID)
-            gateway = gateway_report(GatewayStatus.model_validate(document))
-            entries = [(str(each["name"])[:_LONGEST_NAME], each) for each in raw[:MAX_PLANTS]]
-        except (ValueError, TypeError, KeyError, AttributeError):
+            status, parts = read_in_parts(body)
+        except StatusError:
             raise FetchError(
                 "its answer cannot be understood; is it a gateway, and of what version?"
             ) from None
         plants: dict[str, PlantReport] = {}
-        for index, (name, entry) in enumerate(entries, 1):
-            report = _plant(name, entry, before.plants.get(name))
+        for index, (name, part) in enumerate(parts, 1):
+            report = _plant(name, part, before.plants.get(name))
             if report is not None:
                 plants[name] = report
             if index % _SLICE == 0:
                 away = self._stopwatch()
                 await asyncio.sleep(0)
                 paused += self._stopwatch() - away
-        view = View(gateway=gateway, plants=plants, sessions=sessions(plants.values()))
+        view = View(gateway=gateway_report(status), plants=plants, sessions=sessions(plants.values()))
         self._cost += 0.1 * (self._stopwatch() - started - paused - self._cost)
         return view
 
 
-def _plant(name: str, entry: Any, before: PlantReport | None) -> PlantReport | None:
+def _plant(name: str, part: Any, before: PlantReport | None) -> PlantReport | None:
     """One plant's report: the very object that was there before if nothing changed, to keep memory small."""
     try:
-        report = plant_report(PlantStatus.model_validate(_bounded(entry)))
+        report = plant_report(PlantStatus.model_validate(part))
     except ValidationError as error:
         log.warning(
             "a gateway says of a plant what cannot be understood", plant=name, problems=error.error_count()
         )
         return before
     return before if report == before else report
-
-
-def _bounded(entry: dict[str, Any]) -> dict[str, Any]:
-    """With no more of anything than a plant can have: what is too much costs twenty times its size to be refused."""
-    for key, most in _MOST.items():
-        _cut(entry, key, most)
-    for device in entry.get("devices") or ():
-        if isinstance(device, dict):
-            _cut(device, "badPoints", _MOST_SAID)
-    if isinstance(commands := entry.get("commands"), dict):
-        _cut(commands, "failed", _MOST_SAID)
-    return entry
-
-
-def _cut(document: dict[str, Any], key: str, most: int) -> None:
-    match document.get(key):
-        case list(values) if len(values) > most:
-            document[key] = values[:most]
-        case dict(values) if len(values) > most:
-            document[key] = dict(islice(values.items(), most))
 
 
 def _news(shard: Shard, before: View, after: View) -> News:

@@ -22,13 +22,6 @@ _ADDRESS: Final = re.compile(r" on (?:holding|input|coil|discrete) \d+(?:–\d+)
 """What was asked for when the connection was lost: any block, by chance."""
 _MOST_POINTS: Final = 3
 """Refused points that are named; the others are counted."""
-_LONGEST: Final = 600
-"""Characters of a text that a gateway sends."""
-_LONGEST_WORD: Final = 253
-"""Characters of a name or a stable word: those of an object's name."""
-_MOST_DEVICES: Final = 256
-"""Of a Plant. Who answers may not be a gateway: no more is kept than one has."""
-_MOST_PROBLEMS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +76,26 @@ class GatewayReport:
 
 def plant_report(status: PlantStatus) -> PlantReport:
     """What matters of ``status``."""
-    devices = status.devices[:_MOST_DEVICES]
+    devices = status.devices
     missing = [device for device in devices if not _is_read(device)]
     refused = [
-        DeviceTrouble(_word(f"{device.external_id}.{field}"), _word(fault.kind), stable(fault.detail))
+        DeviceTrouble(f"{device.external_id}.{field}", fault.kind, stable(fault.detail))
         for device in devices
         if _is_read(device)
         for field, fault in sorted(device.bad_points.items())
     ]
     session = status.session
     return PlantReport(
-        plant_id=_word(status.plant_id),
+        plant_id=status.plant_id,
         state=status.state,
-        message=status.message[:_LONGEST],
+        message=status.message,
         connected=session.connected,
-        uplink_reason=_word(session.reason),
+        uplink_reason=session.reason,
         uplink_message=stable(session.message),
         devices=len(devices),
         read=len(devices) - len(missing),
         silent=tuple(_trouble(device) for device in missing if not device.expect_offline),
-        sleeping=tuple(_word(device.external_id) for device in missing if device.expect_offline),
+        sleeping=tuple(device.external_id for device in missing if device.expect_offline),
         refused=tuple(refused[:_MOST_POINTS]),
         refused_points=len(refused),
     )
@@ -111,22 +104,18 @@ def plant_report(status: PlantStatus) -> PlantReport:
 def gateway_report(status: GatewayStatus) -> GatewayReport:
     """What matters of ``status``, its plants aside."""
     return GatewayReport(
-        gateway=_word(status.gateway),
-        version=_word(status.version),
-        bundle_formats=status.bundle_formats[:_MOST_PROBLEMS],
+        gateway=status.gateway,
+        version=status.version,
+        bundle_formats=status.bundle_formats,
         bundle_generation=status.bundle_generation,
-        bundle_problems=tuple(each[:_LONGEST] for each in status.bundle_problems[:_MOST_PROBLEMS]),
+        bundle_problems=status.bundle_problems,
         started_at=status.started_at,
     )
 
 
 def stable(text: str) -> str:
     """``text`` without what changes while nothing changes."""
-    return _VOLATILE.sub("", text)[:_LONGEST]
-
-
-def _word(text: str) -> str:
-    return text[:_LONGEST_WORD]
+    return _VOLATILE.sub("", text)
 
 
 def _is_read(device: DeviceStatus) -> bool:
@@ -135,10 +124,8 @@ def _is_read(device: DeviceStatus) -> bool:
 
 def _trouble(device: DeviceStatus) -> DeviceTrouble:
     fault = device.fault
-    name = _word(device.external_id)
+    name = device.external_id
     if fault is None:
         return DeviceTrouble(name, "")
     detail = stable(fault.detail)
-    return DeviceTrouble(
-        name, _word(fault.kind), detail if fault.kind == "refused" else _ADDRESS.sub("", detail)
-    )
+    return DeviceTrouble(name, fault.kind, detail if fault.kind == "refused" else _ADDRESS.sub("", detail))

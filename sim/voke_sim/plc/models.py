@@ -1,4 +1,7 @@
-"""Register maps of the simulated device models, each with a trait that real ones are known for."""
+"""Register maps of the simulated device models, each with a trait that real ones are known for.
+
+A function is a table of points, as long as the map of its model.
+"""
 
 from __future__ import annotations
 

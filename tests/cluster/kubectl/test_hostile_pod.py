@@ -25,8 +25,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import plant_document
 from tests.cluster.kubectl.person import Person
 from tests.cluster.machine import ADDRESS, Machine
-from voke_api.status import GatewayStatus
-from voke_cli.kubectl.http import AT_MOST
+from voke_api.status import MAX_BYTES, GatewayStatus
 from voke_cli.kubectl.rights import ASK_POD
 from voke_operator.names import pod_of
 from voke_operator.plan.objects import HTTP_PORT
@@ -151,7 +150,7 @@ async def test_an_answer_without_end_is_given_up(person: Person) -> None:
     with listening(endless, HTTP_PORT):
         said = await person.voke("status")
     assert said.status == 1
-    assert f"{GATEWAY}: its answer is larger than {AT_MOST} bytes" in said.out
+    assert f"{GATEWAY}: its answer is larger than {MAX_BYTES} bytes" in said.out
 
 
 async def test_what_is_no_status_is_said_in_a_sentence(person: Person) -> None:

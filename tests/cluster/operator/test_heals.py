@@ -1,7 +1,7 @@
 """What is wrong says what to do, and heals by itself when a person has done that.
 
 Every story goes from a bad situation over what a person reads to the cure and to Ready. Commands are taken from
-the messages themselves.
+the messages themselves. The stories are in one file because they run side by side over one installation.
 """
 
 from __future__ import annotations

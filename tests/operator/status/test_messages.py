@@ -1,6 +1,7 @@
 """What `kubectl describe plant` tells a stranger: the whole message of Ready for each thing that can be wrong.
 
-Read them as somebody who was woken by them: is it said what is wrong, where, and what to do first?
+Read them as somebody who was woken by them: is it said what is wrong, where, and what to do first? They are in one
+table so that they are read one after another.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import virtual_time
 from tests.support.site_facts import REFUSED, gateway, on_gateway
-from voke_api.status import DeviceStatus, FaultStatus, GatewayStatus, PlantStatus, SessionStatus
+from voke_api.status import FaultStatus, GatewayStatus, PlantStatus, SessionStatus
 from voke_operator.status.poll import INTERVAL, SHARE, SILENT_AFTER, FetchError, Gateways, News, Shard
 
 FIRST = Shard("energy", "default", 0)
@@ -338,16 +338,16 @@ async def test_what_an_answer_costs(world: World) -> None:
 
 @on_virtual_clock
 async def test_no_more_is_kept_of_an_answer_than_a_gateway_has_to_say(world: World) -> None:
-    long = "x" * 100_000
-    device = DeviceStatus(external_id=long, type="METER", fault=FaultStatus(kind=long, detail=long))
-    plant = PlantStatus(
-        name=long,
-        plant_id=long,
-        message=long,
-        session=SessionStatus(reason=long, message=long),
-        devices=(device,) * 1000,
-    )
-    document = json.loads(answer(plant))
+    long = "x" * 1_000
+    device = {"externalId": long, "type": "METER", "fault": {"kind": long, "detail": long}}
+    plant = {
+        "name": long,
+        "plantId": long,
+        "message": long,
+        "session": {"reason": long, "message": long},
+        "devices": [device] * 1000,
+    }
+    document = json.loads(answer()) | {"plants": [plant]}
     document["bundleProblems"] = [long] * 20
     world.answers["http://0:9100/status"] = json.dumps(document).encode()
     world.gateways.watch(FIRST)
