@@ -7,19 +7,22 @@ than itself, ours included; and parsing what it lists would hold up everything e
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import ssl
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 import kopf
 from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from voke_operator.kube.client import WATCH_SECONDS
 from voke_operator.kube.objects import Known, known_of
+from voke_operator.kube.reach import refused
 from voke_operator.kube.resources import OURS, Resource
 from voke_operator.names import FIELD_MANAGER
 
@@ -46,6 +49,8 @@ _IDLE: Final = 0.05
 """Seconds for which a worker keeps the last object that it has handled."""
 _LONGEST_END: Final = 10.0
 """Seconds that kopf gets to end; its thread does not keep the process."""
+_REFUSED: Final = 2.0
+"""Seconds before a server is asked again that did not take the token."""
 _GOODBYE: Final = 0.25
 """Seconds for its TLS connections to be closed; aiohttp advises it, for nothing there can be awaited."""
 
@@ -109,8 +114,13 @@ async def _operator(
 def _registry(configuration: Configuration, take: Take) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await _connection(configuration)
+    refusals = itertools.count()
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        if next(refusals):  # it asks again, and at once, after each 401
+            refused(configuration)
+            await asyncio.sleep(_REFUSED)
+        return await _session(configuration)
 
     async def handle(*, event: Any, param: Any = None, **_: Any) -> None:
         known = known_of(param, event["object"])
@@ -145,29 +155,30 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-class _Connection(kopf.ConnectionInfo):
-    """As our own client's: see its configuration."""
+async def _session(configuration: Configuration) -> kopf.AiohttpSession:
+    """As our own client's: kopf's own sessions know no ``tls-server-name``, and keep the token that they began with."""
 
-    def as_ssl_context(self) -> ssl.SSLContext:
-        context = super().as_ssl_context()
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
+    async def as_configured(
+        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if header:
+            request.headers["Authorization"] = header
+        request.server_hostname = configuration.tls_server_name
+        if (
+            session.closed
+        ):  # meanwhile, for another request was refused: kopf takes this for a reason to log in anew
+            raise RuntimeError("the session is closed")
+        return await send(request)
 
-
-async def _connection(configuration: Configuration) -> kopf.ConnectionInfo:
-    header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-    scheme, _, token = (header or "").partition(" ")
-    return _Connection(
-        server=configuration.host,
-        ca_path=configuration.ssl_ca_cert,
-        ca_data=configuration.ca_cert_data,
-        certificate_path=configuration.cert_file,
-        private_key_path=configuration.key_file,
-        scheme=scheme or None,
-        token=token or None,
-        proxy_url=configuration.proxy,
+    tls = RESTClientObject(configuration).ssl_context
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+        middlewares=(as_configured,),
+        proxy=configuration.proxy,
         trust_env=True,
     )
+    return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
 
 
 def _no_word_of_signals(record: logging.LogRecord) -> bool:
