@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
-from collections.abc import AsyncIterator
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import yaml
-from aiohttp import web
 
 from tests.cluster.control_plane import ControlPlane
 from tests.support.pki import Authority
 
 NAME: Final = "rancher.example"
 PREFIX: Final = "/k8s/clusters/c-abc"
-_OF_THE_CONNECTION: Final = frozenset({"host", "connection", "transfer-encoding", "content-length"})
-_OF_THE_UPGRADE: Final = "sec-websocket"
+
+Connection = tuple[StreamReader, StreamWriter]
+Serve = Callable[[StreamReader, StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -35,112 +36,113 @@ class Front:
     plane: ControlPlane
     directory: Path
     """Of kubeconfigs; the certificate of the front's authority is in it as ``front-ca.crt``."""
-    session: aiohttp.ClientSession
     address: str = ""
     proxy: str = ""
     """URL of an HTTP proxy that leads here whatever name is asked for."""
     asked: list[str] = field(default_factory=list)
     """Method and path of each request, as the API server gets them."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Tokens that it does not take."""
     proxied: int = 0
     """Connections by way of the proxy."""
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def kubeconfig(self, user_of: Path | dict[str, Any], *, by_proxy: bool = False, **cluster: Any) -> Path:
-        """One that leads here, for the user of another kubeconfig or as given; files in it are relative to it."""
-        user = user_of
-        if isinstance(user, Path):
-            user = yaml.safe_load(user.read_text())["users"][0]["user"]
-        way = (
+    def cut(self) -> None:
+        """Break all connections that there are."""
+        for task in tuple(self._under_way):
+            task.cancel()
+
+    def kubeconfig(self, user: Path | Mapping[str, Any], *, by_proxy: bool = False, **more: object) -> Path:
+        """One that leads here, for the user of another kubeconfig or as given; files in it are relative to it.
+
+        ``more`` is about the cluster, in Python's spelling: ``tls_server_name``.
+        """
+        given = user
+        if isinstance(given, Path):
+            given = yaml.safe_load(given.read_text())["users"][0]["user"]
+        way: dict[str, object] = (
             {"server": f"https://{NAME}{PREFIX}", "proxy-url": self.proxy}
             if by_proxy
             else {"server": f"https://{self.address}{PREFIX}/", "tls-server-name": NAME}
         )
-        number = len(list(self.directory.glob("front-*.kubeconfig")))
-        path = self.directory / f"front-{number}.kubeconfig"
-        context = {"cluster": "company", "user": "somebody", "namespace": f"space-{number}"}
+        name = f"front-{len(list(self.directory.glob('front-*.kubeconfig')))}"
+        way |= {"certificate-authority": "front-ca.crt"}
+        way |= {key.replace("_", "-"): value for key, value in more.items()}
+        context = {"cluster": "company", "user": "somebody", "namespace": f"in-{name}"}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [
-                {"name": "company", "cluster": {**way, "certificate-authority": "front-ca.crt", **cluster}}
-            ],
-            "users": [{"name": "somebody", "user": user}],
-            "contexts": [{"name": f"front-{number}", "context": context}],
-            "current-context": f"front-{number}",
+            "clusters": [{"name": "company", "cluster": way}],
+            "users": [{"name": "somebody", "user": given}],
+            "contexts": [{"name": name, "context": context}],
+            "current-context": name,
         }
+        path = self.directory / f"{name}.kubeconfig"
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(document))
         return path
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request on, and its answer as it comes."""
-        path = request.rel_url.raw_path_qs.removeprefix(PREFIX)
-        if path == request.rel_url.raw_path_qs:
-            return web.Response(status=404, text="a page of the front, and no API")
-        self.asked.append(f"{request.method} {path.partition('?')[0]}")
-        headers = [
-            (key, value)
-            for key, value in request.headers.items()
-            if key.lower() not in _OF_THE_CONNECTION and not key.lower().startswith(_OF_THE_UPGRADE)
-        ]
-        url = self.plane.url + path
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._joined(request, url, headers)
-        body = request.content if request.can_read_body else None
-        async with self.session.request(request.method, url, headers=headers, data=body) as answer:
-            kept = {
-                key: value
-                for key, value in answer.headers.items()
-                if key.lower() in {"content-type", "location"}
-            }
-            response = web.StreamResponse(status=answer.status, headers=kept)
-            await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            return response
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Pass one request on, and whatever follows from it, in both directions."""
+        line, _, headers = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+        method, target, version = line.decode().split(" ")
+        path = target.removeprefix(PREFIX)
+        if path == target:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
+        if any(token.encode() in headers for token in self.withdrawn):
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            return
+        self.asked.append(f"{method} {path.partition('?')[0]}")
+        if b"\r\nupgrade:" not in b"\r\n" + headers.lower():
+            headers = re.sub(rb"(?im)^connection:.*\r\n", b"", headers)
+            headers = b"Connection: close\r\n" + headers
+        tls = ssl.create_default_context(cafile=str(self.plane.directory / "ca.crt"))
+        beyond = await asyncio.open_connection("127.0.0.1", self.plane.port, ssl=tls)
+        beyond[1].write(f"{method} {path} {version}\r\n".encode() + headers)
+        await _joined((reader, writer), beyond)
 
-    async def _joined(
-        self, request: web.Request, url: str, headers: list[tuple[str, str]]
-    ) -> web.StreamResponse:
-        kept = [(key, value) for key, value in headers if key.lower() != "upgrade"]
-        spoken = [each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        async with self.session.ws_connect(url, headers=kept, protocols=spoken) as beyond:
-            here = web.WebSocketResponse(protocols=[beyond.protocol] if beyond.protocol else ())
-            await here.prepare(request)
-            await asyncio.wait(
-                [asyncio.ensure_future(_pumped(here, beyond)), asyncio.ensure_future(_pumped(beyond, here))],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            await here.close()
-            return here
-
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connect(self, reader: StreamReader, writer: StreamWriter) -> None:
         """What an HTTP proxy does with CONNECT."""
         asked = await reader.readuntil(b"\r\n\r\n")
         assert asked.startswith(f"CONNECT {NAME}:443 ".encode()), asked
         self.proxied += 1
         host, port = self.address.rsplit(":", 1)
-        beyond_reader, beyond_writer = await asyncio.open_connection(host, int(port))
+        beyond = await asyncio.open_connection(host, int(port))
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await asyncio.gather(_copied(reader, beyond_writer), _copied(beyond_reader, writer))
+        await _joined((reader, writer), beyond)
+
+    @contextlib.asynccontextmanager
+    async def listening(self, serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+        """The address, as long as the block runs."""
+
+        async def one(reader: StreamReader, writer: StreamWriter) -> None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
+                await serve(reader, writer)
+
+        def connected(reader: StreamReader, writer: StreamWriter) -> None:
+            task = asyncio.ensure_future(one(reader, writer))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+        try:
+            yield "{}:{}".format(*server.sockets[0].getsockname())
+        finally:
+            server.close()
+            self.cut()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
 
-_Ends = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+async def _joined(here: Connection, beyond: Connection) -> None:
+    async def copied(source: StreamReader, sink: StreamWriter) -> None:
+        with contextlib.suppress(OSError), contextlib.closing(sink):
+            while part := await source.read(65_536):
+                sink.write(part)
+                await sink.drain()
 
-
-async def _pumped(source: _Ends, sink: _Ends) -> None:
-    async for message in source:
-        if message.type is aiohttp.WSMsgType.BINARY:
-            await sink.send_bytes(message.data)
-        else:
-            await sink.send_str(message.data)
-
-
-async def _copied(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while part := await source.read(65_536):
-            sink.write(part)
-            await sink.drain()
-    sink.close()
+    with contextlib.closing(beyond[1]):
+        await asyncio.gather(copied(here[0], beyond[1]), copied(beyond[0], here[1]))
 
 
 @contextlib.asynccontextmanager
@@ -152,23 +154,7 @@ async def running(plane: ControlPlane, directory: Path) -> AsyncIterator[Front]:
     (directory / "front-ca.crt").write_bytes(authority.pem)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(directory / "front.pem")
-    upstream = ssl.create_default_context(cafile=str(plane.directory / "ca.crt"))
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=upstream),
-        timeout=aiohttp.ClientTimeout(total=None),
-        auto_decompress=False,
-    ) as session:
-        front = Front(plane, directory, session)
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", front.serve)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-        front.address = "{}:{}".format(*runner.addresses[0])
-        proxy = await asyncio.start_server(front.connected, "127.0.0.1", 0)
-        front.proxy = "http://{}:{}".format(*proxy.sockets[0].getsockname())
-        try:
-            yield front
-        finally:
-            proxy.close()
-            await runner.cleanup()
+    front = Front(plane, directory)
+    async with front.listening(front.serve, tls) as front.address, front.listening(front.connect) as proxy:
+        front.proxy = f"http://{proxy}"
+        yield front

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import aiohttp
 import kopf
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
 
 from voke_operator.kube.client import WATCH_SECONDS
 from voke_operator.kube.objects import Known, known_of
@@ -49,8 +48,6 @@ _IDLE: Final = 0.05
 """Seconds for which a worker keeps the last object that it has handled."""
 _LONGEST_END: Final = 10.0
 """Seconds that kopf gets to end; its thread does not keep the process."""
-_REFUSED: Final = 2.0
-"""Seconds before a server is asked again that did not take the token."""
 _GOODBYE: Final = 0.25
 """Seconds for its TLS connections to be closed; aiohttp advises it, for nothing there can be awaited."""
 
@@ -114,13 +111,12 @@ async def _operator(
 def _registry(configuration: Configuration, take: Take) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    refusals = itertools.count()
+    logins = itertools.count()
 
-    async def login(**_: Any) -> kopf.AiohttpSession:
-        if next(refusals):  # it asks again, and at once, after each 401
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        if next(logins):  # after the first it is asked for when the server refuses what it was given
             refused(configuration)
-            await asyncio.sleep(_REFUSED)
-        return await _session(configuration)
+        return await _connection(configuration)
 
     async def handle(*, event: Any, param: Any = None, **_: Any) -> None:
         known = known_of(param, event["object"])
@@ -155,30 +151,55 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def _session(configuration: Configuration) -> kopf.AiohttpSession:
-    """As our own client's: kopf's own sessions know no ``tls-server-name``, and keep the token that they began with."""
+class _Tls(ssl.SSLContext):
+    """Asks for the certificate of another name than the address has: kopf knows no ``tls-server-name``."""
 
-    async def as_configured(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        if header:
-            request.headers["Authorization"] = header
-        request.server_hostname = configuration.tls_server_name
-        if (
-            session.closed
-        ):  # meanwhile, for another request was refused: kopf takes this for a reason to log in anew
-            raise RuntimeError("the session is closed")
-        return await send(request)
+    server_name: str | None = None
 
-    tls = RESTClientObject(configuration).ssl_context
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-        middlewares=(as_configured,),
-        proxy=configuration.proxy,
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - as the one that it replaces
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """What asyncio calls for each connection."""
+        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Connection(kopf.ConnectionInfo):
+    """As our own client's: see its configuration."""
+
+    server_name: str | None
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        context = _Tls(ssl.PROTOCOL_TLS_CLIENT)
+        context.server_name = self.server_name
+        if self.ca_path is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(self.ca_path)
+        if self.certificate_path is not None:
+            context.load_cert_chain(self.certificate_path, self.private_key_path)
+        return context
+
+
+async def _connection(configuration: Configuration) -> kopf.ConnectionInfo:
+    header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    scheme, _, token = (header or "").partition(" ")
+    return _Connection(
+        server=configuration.host,
+        server_name=configuration.tls_server_name,
+        ca_path=configuration.ssl_ca_cert,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        scheme=scheme or None,
+        token=token or None,
+        proxy_url=configuration.proxy,
         trust_env=True,
     )
-    return kopf.AiohttpSession(server=configuration.host, aiohttp_session=session)
 
 
 def _no_word_of_signals(record: logging.LogRecord) -> bool:
