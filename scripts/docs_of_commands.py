@@ -24,7 +24,8 @@ KUBECTL = """\
 For the person on call and for the integrator: how plants are now, what to register at Voke, which register is wrong, and
 what to do about a gateway that is lost. It comes with this repository (`make install` puts it into `.venv/bin`; or `pip install .` in a checkout); kubectl finds
 `kubectl-voke` in `$PATH` and calls it for `kubectl voke …`. But for `plan` it asks the API through kubectl itself, so it has the log-in,
-the context and the rights of whoever calls it, and no others. Flags follow the command: `kubectl voke status -n solar`.
+the context and the rights of whoever calls it, and no others; `KUBECONFIG`, plug-ins and proxies are kubectl's own. A kubeconfig that would not
+have the server verified is refused. Flags follow the command: `kubectl voke status -n solar`.
 Words are completed in a shell that completes kubectl's own (`kubectl completion --help`).
 
 ```console

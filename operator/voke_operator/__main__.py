@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None, *, life: Life = USUAL) -> int:
         parser.error("--http is HOST:PORT, such as :8080")
     if chosen.lease_seconds < 1:
         parser.error("--lease-seconds is 1 at least: a Lease counts in whole seconds")
+    if chosen.context is not None and chosen.kubeconfig is None:
+        parser.error("--context is one of a kubeconfig: give --kubeconfig as well")
     configure(chosen.log_format)
     try:
         defaults = read_defaults(chosen.defaults)
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None, *, life: Life = USUAL) -> int:
             life=life,
         ),
         kubeconfig=chosen.kubeconfig,
+        context=chosen.context,
         http_host=host or "0.0.0.0",  # noqa: S104 - all interfaces, because it was asked for
         http_port=int(port),
         lease=chosen.lease,
@@ -86,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         help="YAML with the gateway's image, and what else holds for pools that do not say (docs/operator.md)",
     )
     parser.add_argument("--kubeconfig", type=Path, help="how to reach the cluster from outside of it")
+    parser.add_argument("--context", metavar="NAME", help="of the kubeconfig (default: its current one)")
     parser.add_argument("--http", default=":8080", help="address of /healthz, /readyz and /metrics")
     parser.add_argument("--lease", default="voke-operator", help="name of the Lease that says who leads")
     parser.add_argument(

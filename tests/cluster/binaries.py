@@ -41,6 +41,7 @@ MONITORS: Final = tuple(f"monitoring.coreos.com_{kind}.yaml" for kind in ("servi
 
 _MONITORING: Final = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 _GIVEN: Final = "KUBEBUILDER_ASSETS"
+_HELM_GIVEN: Final = "HELM"
 _VERSION: Final = "k8s.io/component-base/version"
 
 
@@ -78,6 +79,18 @@ def tools() -> Path:
     if not place.exists():
         raise BinariesError(f"there is no {place}; `python -m tests.cluster.binaries` makes it")
     return place
+
+
+def tool(name: str) -> Path:
+    """One of the tools; of Helm the one that ``HELM`` names, if it is set: there are two majors in use.
+
+    Raises:
+        BinariesError: it is not there.
+    """
+    given = os.environ.get(_HELM_GIVEN) if name == "helm" else None
+    if given and not os.access(given, os.X_OK):
+        raise BinariesError(f"{given} is no program; unset {_HELM_GIVEN}, or let it be the path of a Helm")
+    return Path(given) if given else tools() / name
 
 
 def cached() -> Path:

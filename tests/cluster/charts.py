@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from tests.cluster.binaries import tools
+from tests.cluster.binaries import tool
 from tests.cluster.control_plane import ControlPlane
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "voke-fleet"
@@ -42,7 +42,7 @@ def run(
     """
     with tempfile.TemporaryDirectory(prefix="voke-helm-") as home:
         done = subprocess.run(
-            [str(tools() / program), *arguments, *(("-f", "-") if values is not None else ())],
+            [str(tool(program)), *arguments, *(("-f", "-") if values is not None else ())],
             input=None if values is None else json.dumps(values),
             env={"HOME": home, "PATH": os.environ["PATH"]},
             check=False,

@@ -38,6 +38,7 @@ def _plants(before: Sequence[str]) -> list[str]:
         kubectl = Kubectl(
             namespace=namespace, context=given.get("--context"), kubeconfig=given.get("--kubeconfig")
         )
+        kubectl.see_that_it_is_safe()
         where = () if namespace is None else ("-n", namespace)
         said = kubectl.run("get", PLANTS, *where, "-o", "name", "--request-timeout=3s", needs=LIST_PLANTS)
     except KubectlError:

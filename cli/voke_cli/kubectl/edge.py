@@ -77,6 +77,25 @@ class Kubectl:
         """The arguments of a process."""
         return [self._program, *self._flags, *arguments]
 
+    def see_that_it_is_safe(self) -> None:
+        """Look at the kubeconfig: answers are believed and keys are shown only if the server's certificate is verified.
+
+        Raises:
+            KubectlError: it would not be; the message says what to do.
+        """
+        try:
+            view = _parsed(self.run("config", "view", "--minify", "-o", "json", needs=LIST_PLANTS))
+        except KubectlError:
+            return  # in a pod there is none; whatever else is wrong, the first request says it
+        for each in view.get("clusters") or ():
+            server = str(each["cluster"].get("server"))
+            if each["cluster"].get("insecure-skip-tls-verify") or not server.startswith("https://"):
+                raise KubectlError(
+                    f"the kubeconfig would have kubectl talk to {server} without verifying it. Give certificate-authority "
+                    "instead of insecure-skip-tls-verify, tls-server-name if the certificate is for another name, and an "
+                    "https:// server"
+                )
+
     def plants(self, *, everywhere: bool) -> list[Json]:
         """All Plants of the namespace, or of all."""
         where = ("--all-namespaces",) if everywhere else self._where(None)

@@ -30,7 +30,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 def cluster(*, namespace: str | None, context: str | None, kubeconfig: str | None) -> Iterator[Kubectl]:
     """Kubectl with these flags; what it cannot do ends the command with status 1."""
     try:
-        yield Kubectl(namespace=namespace, context=context, kubeconfig=kubeconfig)
+        kubectl = Kubectl(namespace=namespace, context=context, kubeconfig=kubeconfig)
+        kubectl.see_that_it_is_safe()
+        yield kubectl
     except KubectlError as error:
         typer.echo(printable(str(error)), err=True)
         raise typer.Exit(1) from None

@@ -23,6 +23,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException
 
 from voke_operator.kube import errors
+from voke_operator.kube.reach import refused
 from voke_operator.kube.request import WRITES, Request, Verb, failure
 from voke_operator.kube.resources import PODS, Resource
 from voke_operator.names import FIELD_MANAGER
@@ -404,6 +405,8 @@ class Client:
         finally:
             _asked.reset(asked)
         response: aiohttp.ClientResponse = sent.response
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            refused(self.configuration)
         return response
 
 

@@ -7,6 +7,7 @@ than itself, ours included; and parsing what it lists would hold up everything e
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import ssl
 import threading
@@ -20,6 +21,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from voke_operator.kube.client import WATCH_SECONDS
 from voke_operator.kube.objects import Known, known_of
+from voke_operator.kube.reach import refused
 from voke_operator.kube.resources import OURS, Resource
 from voke_operator.names import FIELD_MANAGER
 
@@ -109,7 +111,11 @@ async def _operator(
 def _registry(configuration: Configuration, take: Take) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
+    logins = itertools.count()
+
     async def login(**_: Any) -> kopf.ConnectionInfo:
+        if next(logins):  # after the first it is asked for when the server refuses what it was given
+            refused(configuration)
         return await _connection(configuration)
 
     async def handle(*, event: Any, param: Any = None, **_: Any) -> None:
@@ -145,12 +151,38 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
+class _Tls(ssl.SSLContext):
+    """Asks for the certificate of another name than the address has: kopf knows no ``tls-server-name``."""
+
+    server_name: str | None = None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - as the one that it replaces
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """What asyncio calls for each connection."""
+        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Connection(kopf.ConnectionInfo):
     """As our own client's: see its configuration."""
 
+    server_name: str | None
+
     def as_ssl_context(self) -> ssl.SSLContext:
-        context = super().as_ssl_context()
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context = _Tls(ssl.PROTOCOL_TLS_CLIENT)
+        context.server_name = self.server_name
+        if self.ca_path is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(self.ca_path)
+        if self.certificate_path is not None:
+            context.load_cert_chain(self.certificate_path, self.private_key_path)
         return context
 
 
@@ -159,8 +191,8 @@ async def _connection(configuration: Configuration) -> kopf.ConnectionInfo:
     scheme, _, token = (header or "").partition(" ")
     return _Connection(
         server=configuration.host,
+        server_name=configuration.tls_server_name,
         ca_path=configuration.ssl_ca_cert,
-        ca_data=configuration.ca_cert_data,
         certificate_path=configuration.cert_file,
         private_key_path=configuration.key_file,
         scheme=scheme or None,

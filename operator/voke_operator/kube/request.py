@@ -73,7 +73,7 @@ _MEANING: Final[Mapping[int, type[errors.KubeError]]] = {
     HTTPStatus.FORBIDDEN: errors.ForbiddenError,
 }
 _PASSING: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT})
-"""A token that has just expired is read again within a minute."""
+"""In place of a token that has just expired another is sent with the next request."""
 
 
 def _status(answer: bytes) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Options:
     settings: Settings
     kubeconfig: Path | None = None
     """None: as a pod of the cluster."""
+    context: str | None = None
+    """Of the kubeconfig; None: its current one."""
     http_host: str
     http_port: int
     """0: a free one, which is logged."""
@@ -71,7 +73,9 @@ async def run(options: Options) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     try:
         configuration = (
-            in_cluster() if options.kubeconfig is None else await from_kubeconfig(options.kubeconfig)
+            in_cluster()
+            if options.kubeconfig is None
+            else await from_kubeconfig(options.kubeconfig, context=options.context)
         )
     except ConfigError as error:
         raise CannotStartError(str(error)) from None

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.front import Front
 from voke_api.probe import PORT
 from voke_api.status import GatewayStatus
 from voke_cli.kubectl.edge import Kubectl
@@ -37,6 +38,8 @@ class Person:
 
     plane: ControlPlane
     namespace: str
+    front: Front | None = None
+    """By which they reach the cluster; None: directly."""
 
     async def voke(
         self,
@@ -53,6 +56,8 @@ class Person:
         kubeconfig = await asyncio.to_thread(
             account_for, self.plane, self.namespace, account or arguments[0], lacking
         )
+        if self.front is not None:
+            kubeconfig = self.front.kubeconfig(kubeconfig)
         process = await asyncio.create_subprocess_exec(
             str(self.plane.programs / "kubectl"),
             *("voke", *arguments, "-n", self.namespace, "--kubeconfig", str(kubeconfig)),

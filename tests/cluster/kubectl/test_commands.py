@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from rich.console import Console
 
+from tests.cluster import front as fronts
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import Installation, plant_document, ready, voke_documents
 from tests.cluster.kubectl.person import Person, account_for, directly
@@ -33,15 +34,20 @@ GATEWAY = "voke-gw-default-0"
 async def test_a_plants_first_day(
     installation: Installation, voke: LocalVoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person, plane = Person(installation.plane, installation.namespace), installation.plane
-    plant_id = str(uuid.uuid4())
-    async with ModbusServer({1: meter(11, 12)}) as server, installation.kubelet():
+    """Everybody reaches the cluster by a front, under a path: so it is with Rancher."""
+    plane, plant_id = installation.plane, str(uuid.uuid4())
+    async with (
+        ModbusServer({1: meter(11, 12)}) as server,
+        installation.kubelet(),
+        fronts.running(plane, tmp_path) as front,
+    ):
+        person = Person(plane, installation.namespace, front)
         document = plant_document(
             "brno", plant_id, {"plc1": server}, devices=[device("M1", "plc1", fields=2)]
         )
         plane.apply(*voke_documents(voke), document, namespace=installation.namespace)
         await before_the_operator_runs(person)
-        async with installation.operator():
+        async with installation.operator(kubeconfig=front.kubeconfig(installation.kubeconfig)):
             await installation.until_keys("brno")
             await until_in_status(installation)
             await what_voke_has_to_know_is_exported(person, installation, voke, tmp_path / "first")
