@@ -11,7 +11,12 @@ import typer
 def application(name: str, about: str) -> typer.Typer:
     """A command line without commands: help, and ``--version``."""
     app = typer.Typer(
-        name=name, help=about, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        name=name,
+        help=about,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",  # keeps paragraphs whole
     )
 
     def show_version(wanted: bool) -> None:  # noqa: FBT001 - a flag

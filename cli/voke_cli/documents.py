@@ -73,6 +73,11 @@ class Documents:
         return problem if source is None else source.locate(problem)
 
 
+def by_place(problem: Problem) -> tuple[str, int]:
+    """Sorts problems as a person reads files: from the first line to the last."""
+    return problem.file or "", problem.line or 0
+
+
 def read_documents(paths: Sequence[FilePath]) -> Documents:
     """Read all that ``paths`` hold. Never raises for what is in the files, or for a file that is not there."""
     documents = Documents()

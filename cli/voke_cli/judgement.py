@@ -13,7 +13,7 @@ from voke_api.fleet import check_fleet
 from voke_api.problems import Path, Problem, Severity, has_errors, unique
 from voke_api.resolved import ResolvedDevice, ResolvedPlant
 from voke_api.resources import DeviceProfile, Plant
-from voke_cli.documents import Documents, read_documents
+from voke_cli.documents import Documents, by_place, read_documents
 from voke_cli.hints import hints
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.split import TooLargeError, worst_case_bytes
@@ -64,7 +64,7 @@ def judge(paths: Sequence[FilePath], *, now: datetime) -> Judgement:
             found += [replace(problem, path=salvaged.original(problem.path)) for problem in problems]
     found += hints(documents)
     located = [documents.locate(problem) for problem in found if not _said(problem, documents)]
-    judgement.problems = unique(sorted([*documents.problems, *located], key=_place))
+    judgement.problems = unique(sorted([*documents.problems, *located], key=by_place))
     if not judgement.problems and not documents.sources:
         judgement.problems.append(Problem(path=(), message="there is nothing to check"))
     return judgement
@@ -102,10 +102,6 @@ _R = TypeVar("_R", Plant, DeviceProfile)
 
 def _salvaged(documents: Documents, kind: type[_R]) -> list[_R]:
     return [each.resource for each in documents.salvaged if isinstance(each.resource, kind)]
-
-
-def _place(problem: Problem) -> tuple[str, int]:
-    return problem.file or "", problem.line or 0
 
 
 def _said(problem: Problem, documents: Documents) -> bool:

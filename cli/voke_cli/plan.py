@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from voke_cli.terminal import printable
+from voke_cli.terminal import printable, show
 
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from voke_api.problems import Problem
@@ -85,7 +85,7 @@ def plan(
     else:
         for problem in problems:
             typer.echo(problem_text(problem), err=True)
-        (_print_changes if live else _print)(planned)
+        (_print_changes if live else _print)(planned, whole=not has_errors(problems))
     placed = (planned.plants or live) and all(each.decision.shard is not None for each in planned.plants)
     raise typer.Exit(0 if placed and not has_errors(problems) else 1)
 
@@ -186,9 +186,10 @@ def _empty(files: list[Path], image: str) -> tuple[Plan, list[Problem]]:
 def _problems(documents: Documents, planned: Plan, there: Iterable[Problem] = ()) -> list[Problem]:
     """What is wrong with the files and with what is ``there``, each once, and where in the files it is."""
     from voke_api.problems import unique
+    from voke_cli.documents import by_place
 
     found = [documents.locate(problem) for each in planned.plants for problem in each.candidate.problems]
-    return unique([*documents.problems, *there, *found])
+    return unique(sorted([*documents.problems, *there, *found], key=by_place))
 
 
 def stand_ins(candidate: Candidate) -> PlantCredentials:
@@ -265,7 +266,6 @@ def _remarks(each: PlannedShard) -> list[str]:
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -277,13 +277,12 @@ def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print()
+    show(table)
+    typer.echo()
 
 
-def _print_changes(planned: Plan) -> None:
-    """What would change in a cluster, and what is in the way."""
+def _print_changes(planned: Plan, *, whole: bool) -> None:
+    """What would change in a cluster, and what is in the way; not ``whole``: without what has errors."""
     from voke_api.resources.common import counted
 
     idle = [_plant(each) for each in planned.plants if each.decision.shard is None]
@@ -296,7 +295,8 @@ def _print_changes(planned: Plan) -> None:
     _table(("CONFLICT", "WHY"), [(str(each.ref), each.message) for each in planned.conflicts])
     _print_steps(planned)
     if not planned.steps and not planned.conflicts:
-        typer.echo("nothing to do: the cluster is as it is to be")
+        said = "nothing to do: the cluster is as it is to be"
+        typer.echo(said if whole else "nothing would change: what has errors is left out")
         return
     restarts = sum(step.restarts for step in planned.steps)
     what = counted(restarts, "gateway", "restart") if restarts else "no gateway restarts"
@@ -311,10 +311,13 @@ def _print_steps(planned: Plan) -> None:
     )
 
 
-def _print(planned: Plan) -> None:
+def _print(planned: Plan, *, whole: bool) -> None:
     from voke_api.bundle import MAX_BYTES
     from voke_api.resources.common import counted
 
+    if not planned.plants:
+        typer.echo("there is no Plant in these files" if whole else "there is no Plant that could be placed")
+        return
     plants = [_plant(each) for each in planned.plants]
     _table(
         ("PLANT", "GATEWAY", "REQUESTS/S", "BYTES", "WHY"),

@@ -7,6 +7,7 @@ it is certain that they are meant to: not while a file cannot be understood, whi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,8 +19,8 @@ from voke_api.bundle import Bundle, BundlePlant
 from voke_api.fleet import endpoints
 from voke_api.problems import Problem, Severity, has_errors, unique
 from voke_api.resources import DeviceProfile, GatewayPool, Plant
-from voke_cli.documents import Documents, read_documents
-from voke_cli.state import State, StateError
+from voke_cli.documents import Documents, by_place, read_documents
+from voke_cli.state import State, StateError, default_directory
 from voke_operator.credentials.bundled import for_bundle
 from voke_operator.credentials.material import UnusableIssuerError
 from voke_operator.plan.candidates import Candidate, Surroundings, candidates
@@ -126,7 +127,8 @@ def _candidates(
 
 
 def _all_problems(documents: Documents, found: Sequence[Candidate]) -> list[Problem]:
-    return unique([*documents.problems, *(problem for each in found for problem in each.problems)])
+    all_found = [*documents.problems, *(problem for each in found for problem in each.problems)]
+    return unique(sorted(all_found, key=by_place))
 
 
 def _ready(candidate: Candidate, state: State, now: datetime) -> BundlePlant:
@@ -150,9 +152,15 @@ def _unregistered(found: Sequence[Candidate], documents: Documents, state: State
             kind="Plant",
             name=name,
             severity=Severity.WARNING,
-            message=f"new keys were generated, which Voke has to be told: voke credentials {name}{other}",
+            message=f"new keys were generated, which Voke has to be told: {_shown_by(name, state)}{other}",
         )
         yield documents.locate(problem)
+
+
+def _shown_by(plant: str, state: State) -> str:
+    """The command that shows what to register, to be pasted."""
+    where = "" if state.directory == default_directory() else f" --state {shlex.quote(str(state.directory))}"
+    return f"voke credentials {plant}{where}"
 
 
 def _unclear(documents: Documents) -> Problem | None:

@@ -21,6 +21,8 @@ _MAX_DEPTH: Final = 100
 _MAX_COMPOSED: Final = _MAX_DEPTH + 2
 _TOO_DEEP: Final = "nests too deep, or an alias contains itself"
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_TOKENS: Final = {"',' or ']'": "a comma or ]", "',' or '}'": "a comma or }", "'-' indicator": "-"}
+"""What the parser expects, in words that are not taken for a quoted value."""
 _QUOTED = re.compile(r"(['\"]).{2,}?\1")
 _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
@@ -163,6 +165,8 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
         )
     if "undefined alias" in problem:
         return "not YAML: an alias (*…) without its anchor (&…); text that begins with * has to be quoted"
+    for quoted, plain in _TOKENS.items():
+        problem = problem.replace(quoted, plain)
     context = f" {error.context}" if error.context else ""
     return f"not YAML: {_QUOTED.sub('…', problem + context)}"
 

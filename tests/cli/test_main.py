@@ -20,3 +20,9 @@ def test_without_a_command_the_commands_are_shown() -> None:
     assert "Bridges the PLCs" in said.output
     assert "credentials" in said.output
     assert "plan-bundle" not in said.output
+
+
+def test_the_paragraphs_of_help_are_as_wide_as_the_terminal() -> None:
+    said = CliRunner().invoke(app, ["probe", "--help"], env={"COLUMNS": "200"}).output
+    (line,) = (line for line in said.splitlines() if "Where a value cannot be right" in line)
+    assert "a few more reads are made for a guess" in line

@@ -119,6 +119,13 @@ def test_files_that_cannot_be_understood_are_said_and_the_rest_is_planned(tmp_pa
     assert "1 of 1 plant on " in result.output
 
 
+def test_of_files_without_a_plant_that_could_be_placed_no_tables_are_shown(tmp_path: Path) -> None:
+    assert "there is no Plant in these files" in voke_plan(tmp_path, POOL).output
+    said = voke_plan(tmp_path, {"kind": "Plant"}).output
+    assert "there is no Plant that could be placed" in said
+    assert "0 writes" not in said
+
+
 def test_one_namespace_at_a_time(tmp_path: Path) -> None:
     elsewhere = document("b", 2)
     elsewhere["metadata"]["namespace"] = "north"

@@ -41,7 +41,15 @@ class Row:
         """What to do first; empty: nothing."""
         if not self.plant.conditions:
             return "the operator has not looked at it yet: does it run, and watch this namespace?"
-        return self.plant.condition("Ready").message
+        known = self.ready != "True" or (self.reason == Reason.SOME_DEVICES_NOT_READ and self.session == "up")
+        return (
+            self.plant.condition("Ready").message if known or not self._worse else f"just now {self._worse}"
+        )
+
+    @property
+    def all_well(self) -> bool:
+        """Nothing is left to do."""
+        return self.reason == Reason.ALL_WELL and self.well
 
     @property
     def devices(self) -> str:
@@ -68,21 +76,27 @@ class Row:
     @property
     def well(self) -> bool:
         """Ready, and its gateway says nothing else."""
-        return self.ready == "True" and not self._worsening
+        return self.ready == "True" and not self._worse
 
     @property
-    def _worsening(self) -> bool:
-        """It is said to be ready, and its gateway knows better already."""
+    def _worse(self) -> str:
+        """What its gateway finds that the conditions, which wait a while, may not say yet; empty: nothing."""
         if self.live is None or self.live.state != "Running":
-            return False
+            return ""
+        session = self.live.session
+        if not session.connected:
+            return f"it has no session with Voke: {session.message or session.reason or 'it connects'}"
         unread = [each for each in self.live.devices if not is_read(each) and not each.expect_offline]
-        return not self.live.session.connected or bool(unread)
+        if not unread:
+            return ""
+        fault, more = unread[0].fault, f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+        return f"{unread[0].external_id}{more} is not read: {fault.detail if fault else 'not asked yet'}"
 
     @property
     def rank(self) -> tuple[int, int, str, str]:
         """Sorts the worst first."""
         state = _WORST_FIRST.get(self.ready, 1)
-        if state == _WORST_FIRST["True"] and self._worsening:
+        if state == _WORST_FIRST["True"] and self._worse:
             state -= 1
         return state, _ORDER.get(self.reason, len(_ORDER)), self.plant.namespace, self.plant.name
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from voke_cli.kubectl.options import AsJson, Context, Kubeconfig, Namespace, cluster
-from voke_cli.terminal import printable
+from voke_cli.terminal import printable, show
 
 if TYPE_CHECKING:  # what is imported here takes longer than the rest of the command line
     from rich.console import RenderableType
@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # what is imported here takes longer than the rest of the com
 EVERY: Final = 2.0
 """Seconds between two looks with --watch."""
 _MESSAGES: Final = 10
-_WIDE: Final = 1000
-"""Columns where nothing says how many there are: what is not for a terminal is not folded."""
 _STYLES: Final = {"False": "red", "Unknown": "yellow", "True": "green"}
 
 
@@ -62,13 +60,13 @@ def status(
     with (
         cluster(namespace=namespace, context=context, kubeconfig=kubeconfig) as kubectl,
         by_proxy(kubectl) as ask,
-        _screen(whole=plant is not None, as_json=as_json, watch=watch) as show,
+        _screen(whole=plant is not None, as_json=as_json, watch=watch) as tell,
     ):
-        show(found := look(kubectl, ask, plant, everywhere=everywhere))
+        tell(found := look(kubectl, ask, plant, everywhere=everywhere))
         with suppress(KeyboardInterrupt):
             while watch:
                 time.sleep(EVERY)
-                show(found := look(kubectl, ask, plant, everywhere=everywhere))
+                tell(found := look(kubectl, ask, plant, everywhere=everywhere))
     raise typer.Exit(0 if all(row.ready == "True" for row in found) else 1)
 
 
@@ -123,7 +121,7 @@ def _overview(found: Sequence[Row], now: float) -> Iterator[RenderableType]:
             style="" if row.well else "yellow" if row.ready == "True" else _STYLES.get(row.ready, "yellow"),
         )
     yield table
-    to_do = [row for row in found if row.to_do]
+    to_do = [row for row in found if row.to_do and not row.all_well]
     if to_do:
         yield ""
         yield _bold("What to do first")
@@ -251,14 +249,12 @@ def _screen(*, whole: bool, as_json: bool, watch: bool) -> Iterator[Callable[[Se
 
     from voke_cli.kubectl.overview import as_document
 
-    terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if terminal else _WIDE)
     if as_json:
         yield lambda found: typer.echo(json.dumps(as_document(found, whole=whole)))
-    elif not (watch and terminal):
-        yield lambda found: console.print(shown(found, whole=whole, now=time.time()))
+    elif not (watch and sys.stdout.isatty()):
+        yield lambda found: show(shown(found, whole=whole, now=time.time()))
     else:
-        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        with Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="crop") as live:
             yield lambda found: live.update(shown(found, whole=whole, now=time.time()), refresh=True)
 
 

@@ -85,6 +85,26 @@ def test_devices_and_session_are_those_of_this_moment() -> None:
     )
 
 
+def test_what_a_gateway_finds_just_now_is_said_before_the_conditions_say_it() -> None:
+    plants = [
+        plant("off", "True", "PointsRefused", "points are refused"),
+        plant("cut", "True", "AllWell", "3 of 3 devices are read"),
+        plant("known", "True", "SomeDevicesNotRead", "D1 does not answer; check its power"),
+    ]
+    said = text(
+        rows(plants, gateway(live("off", SILENT), live("cut", None, up=False), live("known", SILENT)))
+    )
+    assert "off: just now D1 is not read: no reply within 2 s" in said
+    assert "cut: just now it has no session with Voke: BrokerUnreachable" in said
+    assert "known: D1 does not answer; check its power" in said
+
+
+def test_of_a_plant_with_which_all_is_well_there_is_nothing_to_do() -> None:
+    found = rows([plant("a", "True", "AllWell", "2 of 2 devices are read")], gateway(live("a", None)))
+    assert "What to do first" not in text(found)
+    assert as_document(found)["plants"][0]["message"] == "2 of 2 devices are read"
+
+
 def test_a_device_that_may_sleep_makes_no_plant_unwell() -> None:
     (row,) = rows([plant("a", "True", "AllWell")], gateway(live("a", SILENT, expect_offline=True)))
     assert row.well
