@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.support.broker import OBSERVER, PASSWORD, Broker
 from tests.support.pki import Authority, Leaf
 from voke_api.resolved import PlantCredentials
-from voke_gateway.uplink.session import Login
+from voke_gateway.uplink.session import Closed, Login, Session, SessionLostError
 
 _HANDSHAKE_WITHIN = 30.0
 
@@ -72,6 +72,25 @@ def mtls_login(
         credentials=credentials,
         present_certificate=True,
     )
+
+
+def published(session: Session, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
+    """Publish; the future is the PUBACK's reason code, or fails with SessionLostError."""
+    puback: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    closed = asyncio.ensure_future(session.closed())
+
+    def answered(code: int) -> None:
+        if not puback.done():
+            puback.set_result(code)
+
+    def over(closed: asyncio.Future[Closed]) -> None:
+        if not puback.done() and not closed.cancelled():
+            puback.set_exception(SessionLostError(closed.result()))
+
+    closed.add_done_callback(over)
+    puback.add_done_callback(lambda _: closed.cancel())
+    session.publish(topic, payload, answered, retain=retain)
+    return puback
 
 
 CONNACK = bytes.fromhex("2003000000")

@@ -23,7 +23,6 @@ from voke_gateway.uplink.session import (
     ConnectRefusedError,
     Inbound,
     Login,
-    SessionLostError,
 )
 
 
@@ -171,8 +170,8 @@ class SimulatedSession:
         self.number = number
         self.inbound: asyncio.Queue[Inbound | None] = asyncio.Queue()
         self._ended: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
-        self._pubacks: set[asyncio.Future[int]] = set()
-        self._wire: deque[tuple[str, bytes, bool, asyncio.Future[int]]] = deque()
+        self._in_flight = 0
+        self._wire: deque[tuple[str, bytes, bool, Callable[[int], None]]] = deque()
         """TCP keeps the order; timers of the same moment do not."""
         self.disconnected = False
         """Ended by our DISCONNECT."""
@@ -185,21 +184,18 @@ class SimulatedSession:
     def session_present(self) -> bool:
         return self.number > 1
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
-        loop = asyncio.get_running_loop()
-        puback: asyncio.Future[int] = loop.create_future()
+    def publish(
+        self, topic: str, payload: bytes, answered: Callable[[int], None], *, retain: bool = False
+    ) -> None:
         if self._ended.done():
-            _fail(puback, SessionLostError(self._ended.result()))
-            return puback
-        self._pubacks.add(puback)
+            return
+        self._in_flight += 1
         voke = self._voke
-        voke.most_in_flight = max(voke.most_in_flight, len(self._pubacks))
-        if len(self._pubacks) > voke.receive_maximum:
+        voke.most_in_flight = max(voke.most_in_flight, self._in_flight)
+        if self._in_flight > voke.receive_maximum:
             voke.faults.append("more in flight than the broker's Receive Maximum")
-        self._wire.append((topic, payload, retain, puback))
-        loop.call_later(voke.latency / 2, self._arrive)
-        puback.add_done_callback(self._pubacks.discard)
-        return puback
+        self._wire.append((topic, payload, retain, answered))
+        asyncio.get_running_loop().call_later(voke.latency / 2, self._arrive)
 
     def messages(self) -> AsyncIterator[Inbound]:
         return self._messages()
@@ -230,13 +226,10 @@ class SimulatedSession:
         self._ended.set_result(closed)
         if self._voke.sessions.get(self.login.client_id) is self:
             del self._voke.sessions[self.login.client_id]
-        for puback in self._pubacks:
-            if not puback.done():
-                _fail(puback, SessionLostError(closed))
         self.inbound.put_nowait(None)
 
     def _arrive(self) -> None:
-        topic, payload, retain, puback = self._wire.popleft()
+        topic, payload, retain, answered = self._wire.popleft()
         if self._ended.done():
             return
         if len(payload) > self._voke.size_limit:
@@ -244,14 +237,9 @@ class SimulatedSession:
             return
         code = self._voke.arrive(self, topic, payload, retain=retain)
         if code is not None:
-            asyncio.get_running_loop().call_later(self._voke.latency / 2, _resolve, puback, code)
+            asyncio.get_running_loop().call_later(self._voke.latency / 2, self._acknowledge, answered, code)
 
-
-def _fail(puback: asyncio.Future[int], error: SessionLostError) -> None:
-    puback.set_exception(error)
-    puback.exception()  # seen: nobody may be waiting
-
-
-def _resolve(puback: asyncio.Future[int], code: int) -> None:
-    if not puback.done():
-        puback.set_result(code)
+    def _acknowledge(self, answered: Callable[[int], None], code: int) -> None:
+        if not self._ended.done():
+            self._in_flight -= 1
+            answered(code)

@@ -85,6 +85,7 @@ class _Plant:
         self.newest = entry.id
         state = self.state
         state.messages += 1
+        state.urgent += entry.kind is not Kind.TELEMETRY
         state.bytes += len(entry.content)
         if state.oldest_at is None:
             self.oldest_id, state.oldest_at = entry.id, entry.created_at
@@ -94,6 +95,7 @@ class _Plant:
             return False
         state = self.state
         state.messages -= 1
+        state.urgent -= entry.kind is not Kind.TELEMETRY
         state.bytes -= len(entry.content)
         if not state.messages:
             state.oldest_at = None

@@ -52,6 +52,8 @@ class StoreState:
     """What waits for one plant. Counters only ever grow."""
 
     messages: int = 0
+    urgent: int = 0
+    """Acks, alarms and info among them."""
     bytes: int = 0
     oldest_at: float | None = None
     """Wall clock of the oldest waiting message."""

@@ -19,6 +19,7 @@ from typing import Final
 
 from voke_gateway.drivers.base import DeviceReading
 from voke_gateway.plant.snapshot import Reported, SnapshotFormat
+from voke_gateway.timeouts import Timeouts
 
 PUNCTUAL: Final = 0.02
 """Seconds by which a window may close late without being prolonged for it."""
@@ -38,6 +39,42 @@ class Pass:
         """Devices that have neither answered nor failed yet."""
 
 
+class _Window:
+    """Open until it is closed; when its time is up, and the loop is punctual, ``over`` is to close it."""
+
+    __slots__ = ("_loop", "_over", "_prolonged", "_timeouts", "_up", "until")
+
+    def __init__(self, timeouts: Timeouts, over: Callable[[], None]) -> None:
+        self._timeouts = timeouts
+        self._over = over
+        self._loop = asyncio.get_running_loop()
+        self._prolonged: asyncio.TimerHandle | None = None
+        self._up = self._time_is_up
+        self.until: float | None = None
+        """By the loop's time; None: it is closed."""
+
+    def open(self) -> None:
+        self.until = self._timeouts.begin(self._up)
+
+    def close(self) -> None:
+        assert self.until is not None
+        self.until = None
+        self._timeouts.call_off(self._up)
+        if self._prolonged is not None:
+            self._prolonged.cancel()
+            self._prolonged = None
+
+    def _time_is_up(self) -> None:
+        assert self.until is not None
+        now = self._loop.time()
+        late = now - self.until
+        if late > PUNCTUAL:
+            self.until = now + late
+            self._prolonged = self._loop.call_at(self.until, self._up)
+        else:
+            self._over()
+
+
 class Assembly:
     """Gathers the readings of one plant into messages. Runs on the loop's timers, has no task."""
 
@@ -45,25 +82,22 @@ class Assembly:
         self, snapshot_format: SnapshotFormat, *, within: float, send_snapshot: Send, send_late: Send
     ) -> None:
         self._format = snapshot_format
-        self._within = within
         self._send_snapshot = send_snapshot
         self._send_late = send_late
-        self._loop = asyncio.get_running_loop()
+        timeouts = Timeouts.of(within)
         self._round = 0
         self._snapshot: dict[int, Reported] = {}
-        self._snapshot_timer: asyncio.TimerHandle | None = None
-        """Set as long as the snapshot is open."""
+        self._snapshot_window = _Window(timeouts, self._close_snapshot)
         self._awaited = 0
         self._passes = 0
         self._late: dict[int, Reported] = {}
-        self._late_timer: asyncio.TimerHandle | None = None
-        """Set as long as a late window is open."""
+        self._late_window = _Window(timeouts, self._close_late)
         self._late_passes = 0
 
     @property
     def open(self) -> bool:
         """Something has been gathered, or is awaited, that has not been sent."""
-        return self._snapshot_timer is not None or self._late_timer is not None
+        return self._snapshot_window.until is not None or self._late_window.until is not None
 
     def begin(self, passes: Sequence[Pass]) -> None:
         """A tick: close what is open, then gather the readings of ``passes``, which are about to run."""
@@ -75,7 +109,7 @@ class Assembly:
             awaited += len(one.awaited)
         if awaited:
             self._awaited, self._passes = awaited, len(passes)
-            self._snapshot_timer = self._open(self._snapshot_over)
+            self._snapshot_window.open()
         else:
             self._late_passes += len(passes)
 
@@ -107,18 +141,18 @@ class Assembly:
                 self._settle(unanswered)
         else:
             self._late_passes -= 1
-        if self._late_timer is not None and not self._late_passes:
+        if self._late_window.until is not None and not self._late_passes:
             self._close_late()
 
     def flush(self) -> None:
         """Send what has been gathered so far."""
-        if self._late_timer is not None:
+        if self._late_window.until is not None:
             self._close_late()
-        if self._snapshot_timer is not None:
+        if self._snapshot_window.until is not None:
             self._close_snapshot()
 
     def _is_on_time(self, source: Pass) -> bool:
-        return source.round == self._round and self._snapshot_timer is not None
+        return source.round == self._round and self._snapshot_window.until is not None
 
     def _settle(self, devices: int) -> None:
         self._awaited -= devices
@@ -128,33 +162,12 @@ class Assembly:
     def _add_late(self, position: int, report: Reported) -> None:
         if position in self._late:
             self._close_late()
-        if self._late_timer is None:
-            self._late_timer = self._open(self._late_over)
+        if self._late_window.until is None:
+            self._late_window.open()
         self._late[position] = report
 
-    def _open(self, over: Callable[[float], None], within: float | None = None) -> asyncio.TimerHandle:
-        """A window that is over after ``within`` seconds; ``over`` is told when that was to be."""
-        until = self._loop.time() + (self._within if within is None else within)
-        return self._loop.call_at(until, over, until)
-
-    def _snapshot_over(self, until: float) -> None:
-        late = self._loop.time() - until
-        if late > PUNCTUAL:
-            self._snapshot_timer = self._open(self._snapshot_over, late)
-        else:
-            self._close_snapshot()
-
-    def _late_over(self, until: float) -> None:
-        late = self._loop.time() - until
-        if late > PUNCTUAL:
-            self._late_timer = self._open(self._late_over, late)
-        else:
-            self._close_late()
-
     def _close_snapshot(self) -> None:
-        assert self._snapshot_timer is not None
-        self._snapshot_timer.cancel()
-        self._snapshot_timer = None
+        self._snapshot_window.close()
         self._late_passes += self._passes
         self._passes = self._awaited = 0
         if self._snapshot:
@@ -162,8 +175,6 @@ class Assembly:
             self._send_snapshot(reports)
 
     def _close_late(self) -> None:
-        assert self._late_timer is not None
-        self._late_timer.cancel()
-        self._late_timer = None
+        self._late_window.close()
         reports, self._late = self._late, {}
         self._send_late(reports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -121,10 +122,7 @@ class Poller(Pass):
                 has not delivered counts as failed.
         """
         loop = asyncio.get_running_loop()
-
-        def deliver(reading: DeviceReading) -> None:
-            self._deliver(self, reading)
-
+        deliver = partial(self._deliver, self)
         await self.quiet()
         while not self._stopping:
             self._turn = turn = loop.create_future()

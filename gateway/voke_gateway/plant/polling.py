@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 
 import structlog
 
@@ -52,8 +53,8 @@ class Polling:
         self._assembly = Assembly(
             snapshot_format,
             within=plant.assemble_within,
-            send_snapshot=lambda reported: send_snapshot(snapshot_format, reported),
-            send_late=lambda reported: send_late(snapshot_format, reported),
+            send_snapshot=partial(send_snapshot, snapshot_format),
+            send_late=partial(send_late, snapshot_format),
         )
         self._pollers = {
             name: Poller(

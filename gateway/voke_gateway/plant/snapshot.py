@@ -28,20 +28,27 @@ class SnapshotFormat:
     def __init__(self, plant: ResolvedPlant) -> None:
         self._templates = tuple(DeviceTemplate(device.external_id, device.type) for device in plant.devices)
         self._published = {
-            device.external_id: (position, tuple(point.field for point in device.points if point.publish))
+            device.external_id: (
+                position,
+                None
+                if all(point.publish for point in device.points)
+                else tuple(point.field for point in device.points if point.publish),
+            )
             for position, device in enumerate(plant.devices)
         }
+        """Place and fields of each device; None: all of them."""
 
     def position(self, device: str) -> int:
         """The device's place in the plant, which is also its place in a message."""
         return self._published[device][0]
 
     def report(self, reading: DeviceReading) -> Reported | None:
-        """What is published of ``reading``, fields in the order of the plant; None: nothing was read."""
+        """What is published of ``reading``; None: nothing was read."""
         if reading.mask is not None:
             return Reported(reading.started_at, reading.mask)
-        values = reading.values
-        content = {field: values[field] for field in self._published[reading.device][1] if field in values}
+        content, published = reading.values, self._published[reading.device][1]
+        if published is not None:
+            content = {field: content[field] for field in published if field in content}
         return Reported(reading.started_at, content) if content else None
 
     def bodies(self, reported: Mapping[int, Reported]) -> list[bytes]:

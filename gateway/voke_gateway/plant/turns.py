@@ -22,10 +22,11 @@ costs nothing. The plant that goes beyond is the last one."""
 class Turns:
     """Shares the event loop among the ticks of all plants. One for the whole process."""
 
-    __slots__ = ("_left", "_turning", "_waiting")
+    __slots__ = ("_left", "_loop", "_turning", "_waiting")
 
     def __init__(self) -> None:
         self._left = PASSES
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._turning = False
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
 
@@ -41,15 +42,16 @@ class Turns:
             start()
         if not self._turning:
             self._turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop = self._loop or asyncio.get_running_loop()
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        if self._left == PASSES:  # the last turn started nothing
-            self._turning = False
-            return
         self._left = PASSES
+        self._turning = bool(self._waiting)
         while self._waiting and self._left > 0:
             passes, start = self._waiting.popleft()
             self._left -= passes
             start()
-        asyncio.get_running_loop().call_soon(self._turn)
+        if self._turning:
+            assert self._loop is not None
+            self._loop.call_soon(self._turn)

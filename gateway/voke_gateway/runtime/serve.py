@@ -26,6 +26,7 @@ from voke_gateway.runtime.bundle_source import BundleSource
 from voke_gateway.runtime.garbage import spare_what_stays
 from voke_gateway.runtime.gateway import VERSION, Gateway
 from voke_gateway.runtime.http import AddressInUseError, HttpServer, at_most_a_second_old
+from voke_gateway.runtime.large_pages import use_large_pages
 from voke_gateway.runtime.open_files import raise_limit, watch_limit
 from voke_gateway.runtime.probe import Probes
 from voke_gateway.uplink.mqtt import AiomqttConnector
@@ -98,7 +99,11 @@ async def serve(options: Options, *, drivers: Drivers = DRIVERS, beside: Part | 
     port = await server.start(options.http_host, options.http_port)
     local = await _serve_local(options.local, gateway)
     log.info("gateway started", version=VERSION, http=f"{options.http_host}:{port}", open_files=raise_limit())
-    parts: list[tuple[str, Part]] = [("bundle", source.watch), ("open files", watch_limit)]
+    parts: list[tuple[str, Part]] = [
+        ("bundle", source.watch),
+        ("open files", watch_limit),
+        ("large pages", use_large_pages),
+    ]
     if beside is not None:
         parts.append(("files", beside))
     tasks = [loop.create_task(supervise(name, part, random=random), name=name) for name, part in parts]

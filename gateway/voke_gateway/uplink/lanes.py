@@ -262,7 +262,7 @@ class Lanes:
         return next((each for each in self._suspects.values() if each[0].gate.admits(now)), None)
 
     def _choose(self, now: float, window: int) -> tuple[Lane, Entry] | None:
-        for lane in self._urgent:
+        for lane in self._urgent if self._store.state(self._plant).urgent else ():
             if lane.gate.admits(now) and (entry := lane.peek()):
                 lane.take()
                 return lane, entry

@@ -19,8 +19,7 @@ import ssl
 import struct
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -55,11 +54,13 @@ CONNECT_TIMEOUT = 10.0
 CONNECTS_AT_ONCE = 20
 """Per broker: how many share the CPU, so that a fleet's connects do not all run into their time-out."""
 
+_PACKET_IDS = 65_535
 _DEFAULT_RECEIVE_MAXIMUM = 65_535  # MQTT 5, 3.2.2.3.3
 _FAILURE = 0x80  # MQTT 5, 2.4: reason codes from here on are failures
 _TAKEN_OVER = 0x8E
 _PROTOCOL_ERROR = 0x82
 _READ_AT_ONCE = 16_384
+_CHECK_AGAIN = 0.05  # seconds, at least, between two looks at the keepalive
 _CLOSE_TIMEOUT = 2.0  # seconds for a DISCONNECT to leave a full socket
 
 
@@ -143,9 +144,11 @@ class AiomqttSession:
         """The broker remembered us."""
         return self._client.session_present
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
-        """Publish with QoS 1; the future is the PUBACK's reason code, or fails with SessionLostError."""
-        return self._client.send(topic, payload, retain=retain)
+    def publish(
+        self, topic: str, payload: bytes, answered: Callable[[int], None], *, retain: bool = False
+    ) -> None:
+        """Publish with QoS 1; ``answered`` is told the PUBACK's reason code, unless the session ends first."""
+        self._client.send(topic, payload, answered, retain=retain)
 
     async def messages(self) -> AsyncIterator[Inbound]:
         """Inbound messages in order; ends when the session ends. One reader at a time."""
@@ -211,7 +214,10 @@ class _Client(aiomqtt.Client):
         self._socket: ssl.SSLSocket | None = sock
         self._local: Closed | None = None
         self._unacknowledged: dict[int, object] = {}
-        self._acknowledgements: dict[int, asyncio.Future[int]] = {}
+        self._last_packet_id = 0
+        """paho has ids of its own, for SUBSCRIBE, and is through with them before the first PUBLISH."""
+        self._in_flight: dict[int, Callable[[int], None]] = {}
+        """Who is told of the PUBACK, by packet id."""
         self._timer: asyncio.Handle | None = None
         self.connected = False
         """There was a CONNACK without failure code, at some time."""
@@ -259,26 +265,20 @@ class _Client(aiomqtt.Client):
             if code.value >= _FAILURE:
                 raise ConnectRefusedError(code.value, f"subscription: {code.getName()}")
 
-    def send(self, topic: str, payload: bytes, *, retain: bool) -> asyncio.Future[int]:
-        """PUBLISH with QoS 1; the future is the PUBACK's reason code."""
-        acknowledgement: asyncio.Future[int] = self._loop.create_future()
+    def send(self, topic: str, payload: bytes, answered: Callable[[int], None], *, retain: bool) -> None:
+        """PUBLISH with QoS 1; ``answered`` is told the PUBACK's reason code."""
         if self.ended.done():
-            _fail(acknowledgement, SessionLostError(self.ended.result()))
-            return acknowledgement
-        mid = self._client._mid_generate()  # noqa: SLF001
-        if mid in self._acknowledgements:
+            return
+        mid = self._last_packet_id = self._last_packet_id % _PACKET_IDS + 1
+        if mid in self._in_flight:
             self.drop(Closed(CloseReason.PROTOCOL, "packet ids ran out"))  # a new session has them all
-        else:
-            head = self._heads.get(topic)
-            if head is None:
-                text = topic.encode()
-                head = self._heads[topic] = len(text).to_bytes(2, "big") + text
-            self._put(publish(head, mid, payload, retain=retain), mid)
-        if self.ended.done():
-            _fail(acknowledgement, SessionLostError(self.ended.result()))
-        else:
-            self._acknowledgements[mid] = acknowledgement
-        return acknowledgement
+            return
+        self._in_flight[mid] = answered
+        head = self._heads.get(topic)
+        if head is None:
+            text = topic.encode()
+            head = self._heads[topic] = len(text).to_bytes(2, "big") + text
+        self._put(publish(head, mid, payload, retain=retain), mid)
 
     def _put(self, frame: bytes, mid: int) -> None:
         """Write a PUBLISH; what the socket does not take now is left to paho."""
@@ -289,8 +289,10 @@ class _Client(aiomqtt.Client):
             return
         sent = 0
         if not client._out_packet:  # noqa: SLF001
-            with suppress(OSError):  # a full socket, or a broken one: paho will find out
+            try:
                 sent = sock.send(frame)
+            except OSError:
+                sent = 0  # a full socket, or a broken one: paho will find out
         if sent == len(frame):
             client._last_msg_out = time.monotonic()  # noqa: SLF001
         else:
@@ -323,9 +325,7 @@ class _Client(aiomqtt.Client):
         _fail(self._connected, SessionLostError(closed))
         for subscription in self._pending_subscribes.values():
             _fail(subscription, SessionLostError(closed))
-        for acknowledgement in self._acknowledgements.values():
-            _fail(acknowledgement, SessionLostError(closed))
-        self._acknowledgements.clear()
+        self._in_flight.clear()
 
     def _acknowledge(self, mid: int, token: object) -> None:
         if self._unacknowledged.get(mid) is token and not self.ended.done():
@@ -334,9 +334,12 @@ class _Client(aiomqtt.Client):
 
     def _check_keepalive(self) -> None:
         """PINGREQ when due; paho ends the session if the answer to the last one is overdue."""
-        self._client.loop_misc()
+        client: Any = self._client
+        client.loop_misc()
         if not self.ended.done():
-            self._timer = self._loop.call_later(min(self._client.keepalive / 8, 5.0), self._check_keepalive)
+            silent_since = min(client._last_msg_out, client._last_bytes_received)  # noqa: SLF001
+            due_in = silent_since + client.keepalive - time.monotonic()
+            self._timer = self._loop.call_later(max(due_in, _CHECK_AGAIN), self._check_keepalive)
 
     # What paho calls. It holds a lock meanwhile: none of these may close the socket (on_log apart).
 
@@ -447,14 +450,20 @@ class _Client(aiomqtt.Client):
         """Take PUBACKs from the front of what was received. Whether half of one is left there."""
         found = pubacks(self._received)
         if found.used:
-            for mid, code in found.codes:
-                acknowledgement = self._acknowledgements.pop(mid, None)
-                if acknowledgement is not None and not acknowledgement.done():
-                    acknowledgement.set_result(code)
             self._received = self._received[found.used :]
             client: Any = self._client
             client._last_bytes_received = time.monotonic()  # noqa: SLF001
+            for mid, code in found.codes:
+                answered = self._in_flight.pop(mid, None)
+                if answered is not None:
+                    self._tell(answered, code)
         return found.cut
+
+    def _tell(self, answered: Callable[[int], None], code: int) -> None:
+        try:
+            answered(code)
+        except Exception as error:  # noqa: BLE001 - a fault of whoever asked is none of the session's
+            self._loop.call_exception_handler({"message": "a PUBACK was not taken in", "exception": error})
 
     def _take(self, bufsize: int) -> bytes:
         """What paho reads in place of the socket."""

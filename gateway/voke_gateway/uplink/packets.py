@@ -13,6 +13,9 @@ PUBACK_CODES: Final = frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97,
 _PUBLISH_QOS_1: Final = 0x32
 _PUBACK: Final = 0x40
 _PACKET_ID: Final = 2
+_ACCEPTED: Final = b"\x40\x02"
+_ONE_PUBACK: Final = 4
+"""Bytes of a PUBACK that says nothing but success."""
 _LONGEST_LENGTH: Final = 4
 _MORE: Final = 0x80
 
@@ -42,6 +45,8 @@ def publish(topic: bytes, packet_id: int, payload: bytes, *, retain: bool) -> by
 
 def pubacks(data: bytes) -> Pubacks:
     """The PUBACKs at the front of ``data``, as far as they are what MQTT knows."""
+    if len(data) == _ONE_PUBACK and data.startswith(_ACCEPTED):  # what nearly always comes
+        return Pubacks([(data[2] << 8 | data[3], 0)], _ONE_PUBACK, cut=False)
     codes: list[tuple[int, int]] = []
     start, cut = 0, False
     while start < len(data) and data[start] == _PUBACK:

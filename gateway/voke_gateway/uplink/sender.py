@@ -83,7 +83,6 @@ class _Flight:
     lane: Lane
     entry: Entry
     sent_at: float
-    acknowledgement: asyncio.Future[int] | None = None
 
 
 class Sender:
@@ -111,6 +110,7 @@ class Sender:
         self._on_change = on_change
         self._random = random
         self._in_flight: dict[int, _Flight] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._session: Session | None = None
         self._signer: Signer | None = None
         self._window = 0
@@ -156,6 +156,7 @@ class Sender:
 
     def attach(self, session: Session, signer: Signer) -> None:
         """Deliver through ``session`` from now on."""
+        self._loop = asyncio.get_running_loop()
         self._session = session
         self._signer = signer
         self._window = self._open = max(1, min(MAX_WINDOW, session.receive_maximum))
@@ -176,9 +177,6 @@ class Sender:
             if timer is not None:
                 timer.cancel()
         self._deadline = self._wake = None
-        for flight in flights:
-            if flight.acknowledgement is not None:
-                flight.acknowledgement.cancel()
         self._lanes.end_session()
         if reason is CloseReason.PROTOCOL and flights:
             self._find_culprit(flights)
@@ -192,7 +190,8 @@ class Sender:
         state = self._store.state(self._plant.name)
         if state.messages <= len(in_flight):
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        assert loop is not None
         now = loop.time()
         while state.messages > len(in_flight):
             chosen = self._lanes.next(now, self._open, len(in_flight))
@@ -229,22 +228,19 @@ class Sender:
             self._set_aside(lane, entry, f"{len(payload)} bytes; Voke takes {MAX_BYTES}")
             return
         flight = self._in_flight[entry.id] = _Flight(lane, entry, now)
-        flight.acknowledgement = session.publish(lane.topic, payload, retain=lane.retain)
-        flight.acknowledgement.add_done_callback(partial(self._answered, session, flight))
+        session.publish(lane.topic, payload, partial(self._answered, session, flight), retain=lane.retain)
 
     def _set_aside(self, lane: Lane, entry: Entry, why: str) -> None:
         lane.in_flight -= 1
         self._quarantine(entry, why)
         self._wake_waiter()
 
-    def _answered(self, session: Session, flight: _Flight, acknowledgement: asyncio.Future[int]) -> None:
-        """Do as the PUBACK says."""
-        if acknowledgement.cancelled() or acknowledgement.exception() is not None:
-            return  # still in flight: how the session ended says what to think of this message
+    def _answered(self, session: Session, flight: _Flight, code: int) -> None:
+        """Do as the PUBACK says. Until it comes, how the session ends says what to think of the message."""
         if self._session is not session:
             return  # too late: Voke may have thrown it away as a replay
-        code = acknowledgement.result()
-        self._gateway_stats.publish_duration.observe(asyncio.get_running_loop().time() - flight.sent_at)
+        assert self._loop is not None
+        self._gateway_stats.publish_duration.observe(self._loop.time() - flight.sent_at)
         if code in self._accepted:
             self._accept(flight)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,7 +36,7 @@ class Closed:
 
 
 class SessionLostError(Exception):
-    """The session ended before the PUBACK came; the message may or may not have arrived."""
+    """The session ended before what was asked of it was answered."""
 
     def __init__(self, closed: Closed) -> None:
         super().__init__(closed.reason, closed.detail)
@@ -85,12 +84,14 @@ class Session(Protocol):
     def session_present(self) -> bool:
         """The broker remembered us."""
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[int]:
-        """Publish with QoS 1; the future is the PUBACK's reason code (0x00 … 0x99).
+    def publish(
+        self, topic: str, payload: bytes, answered: Callable[[int], None], *, retain: bool = False
+    ) -> None:
+        """Publish with QoS 1; ``answered`` is told the PUBACK's reason code (0x00 … 0x99) as soon as it is read.
 
         The frame has been handed to the socket when this returns. The caller keeps the number of messages in
-        flight within its window and sets its own time-out (cancelling the future abandons the wait). The
-        future fails with :class:`SessionLostError` if the session ends before the PUBACK.
+        flight within its window and sets its own time-out. If the session ends before the PUBACK, or has
+        ended already, ``answered`` is never called: ``closed`` tells of that.
         """
 
     def messages(self) -> AsyncIterator[Inbound]:

@@ -13,7 +13,7 @@ import paho.mqtt.client
 import pytest
 
 from tests.support.broker import Broker
-from tests.support.sessions import mtls_login, password_login
+from tests.support.sessions import mtls_login, password_login, published
 from voke_gateway.uplink.mqtt import AiomqttConnector, AiomqttSession
 from voke_gateway.uplink.session import Closed, CloseReason, Inbound, Login, SessionLostError
 
@@ -46,7 +46,7 @@ async def test_a_delivered_message_is_acknowledged_with_success(broker: Broker) 
         session(password_login(broker, client_id="reader", subscribe=("cpi/+/telemetry",))) as reader,
         session(password_login(broker, "plant-a")) as plant,
     ):
-        assert await plant.publish("cpi/plant-a/telemetry", b"{}") == 0x00
+        assert await published(plant, "cpi/plant-a/telemetry", b"{}") == 0x00
         (message,) = await take(reader)
         assert (message.topic, message.payload) == ("cpi/plant-a/telemetry", b"{}")
         message.acknowledge()
@@ -54,31 +54,31 @@ async def test_a_delivered_message_is_acknowledged_with_success(broker: Broker) 
 
 async def test_the_broker_says_that_nobody_subscribed(broker: Broker) -> None:
     async with session(password_login(broker, "plant-a")) as plant:
-        assert await plant.publish("cpi/plant-a/nobody-reads-this", b"{}") == 0x10
+        assert await published(plant, "cpi/plant-a/nobody-reads-this", b"{}") == 0x10
 
 
 async def test_a_publish_that_the_acl_forbids_is_told_apart_from_delivery(broker: Broker) -> None:
     async with session(password_login(broker, "plant-a")) as plant:
-        assert await plant.publish("cpi/plant-b/telemetry", b"{}") == 0x87
-        assert await plant.publish("cpi/plant-a/alarm", b"{}") == 0x10  # and the session lives on
+        assert await published(plant, "cpi/plant-b/telemetry", b"{}") == 0x87
+        assert await published(plant, "cpi/plant-a/alarm", b"{}") == 0x10  # and the session lives on
 
 
 async def test_a_plant_logs_in_with_its_certificate_and_is_who_the_certificate_says(broker: Broker) -> None:
     leaf = broker.authority.issue("plant-m")
     async with session(mtls_login(broker, leaf, client_id="plant-m")) as plant:
-        assert await plant.publish("cpi/plant-m/telemetry", b"{}") == 0x10
-        assert await plant.publish("cpi/plant-a/telemetry", b"{}") == 0x87
+        assert await published(plant, "cpi/plant-m/telemetry", b"{}") == 0x10
+        assert await published(plant, "cpi/plant-a/telemetry", b"{}") == 0x87
 
 
 async def test_a_retained_message_meets_a_later_subscriber(broker: Broker) -> None:
     async with session(password_login(broker, "plant-a")) as plant:
-        await plant.publish("cpi/plant-a/info", b"retained", retain=True)
+        await published(plant, "cpi/plant-a/info", b"retained", retain=True)
         async with session(
             password_login(broker, client_id="late", subscribe=("cpi/plant-a/info",))
         ) as reader:
             (message,) = await take(reader)
             assert message.payload == b"retained"
-        await plant.publish("cpi/plant-a/info", b"", retain=True)
+        await published(plant, "cpi/plant-a/info", b"", retain=True)
 
 
 async def test_messages_arrive_in_the_order_of_publishing(broker: Broker) -> None:
@@ -93,7 +93,7 @@ async def test_messages_arrive_in_the_order_of_publishing(broker: Broker) -> Non
 
             async def publish(number: int) -> int:
                 async with window:
-                    return await plant.publish("cpi/plant-a/order", str(number).encode())
+                    return await published(plant, "cpi/plant-a/order", str(number).encode())
 
             return await asyncio.gather(*(publish(number) for number in range(count)))
 
@@ -114,7 +114,7 @@ async def test_a_frame_is_on_its_way_when_publish_returns(broker: Broker) -> Non
         session(password_login(broker, client_id="early", subscribe=("cpi/plant-a/early",))) as reader,
         session(password_login(broker, "plant-a")) as plant,
     ):
-        plant.publish("cpi/plant-a/early", b"signed just now").cancel()  # nobody waits for it any more
+        published(plant, "cpi/plant-a/early", b"signed just now").cancel()  # nobody waits for it any more
         (message,) = await take(reader)
         assert message.payload == b"signed just now"
 
@@ -129,7 +129,7 @@ async def test_a_command_sent_while_the_plant_is_away_arrives_when_it_is_back(br
     async with session(login) as plant:
         assert not plant.session_present
     async with session(password_login(broker)) as voke:
-        assert await voke.publish("cpi/plant-b/command", b"while away") in {0x00, 0x10}
+        assert await published(voke, "cpi/plant-b/command", b"while away") in {0x00, 0x10}
     async with session(login) as plant:
         assert plant.session_present
         (message,) = await take(plant)
@@ -142,10 +142,13 @@ async def test_a_command_is_sent_again_until_it_is_acknowledged(broker: Broker) 
     plant = await AiomqttConnector().connect(login)
     async with session(password_login(broker)) as voke:
         for payload in (b"first", b"second"):
-            await voke.publish("cpi/plant-b/command", payload)
+            await published(voke, "cpi/plant-b/command", payload)
     first, _second = await take(plant, 2)
     first.acknowledge()
-    assert await plant.publish("cpi/plant-b/ack", b"fence") in {0x00, 0x10}  # the broker has seen the PUBACK
+    assert await published(plant, "cpi/plant-b/ack", b"fence") in {
+        0x00,
+        0x10,
+    }  # the broker has seen the PUBACK
     plant.abort()
     async with session(login) as plant:
         (again,) = await take(plant)
@@ -153,7 +156,7 @@ async def test_a_command_is_sent_again_until_it_is_acknowledged(broker: Broker) 
         again.acknowledge()
         again.acknowledge()  # harmless
     async with session(login) as plant, session(password_login(broker)) as voke:
-        await voke.publish("cpi/plant-b/command", b"third")
+        await published(voke, "cpi/plant-b/command", b"third")
         (message,) = await take(plant)
         assert message.payload == b"third"
         message.acknowledge()
@@ -164,8 +167,8 @@ async def test_commands_beyond_receive_maximum_wait_at_the_broker(broker: Broker
     login = password_login(broker, "plant-b", client_id="flooded", subscribe=("cpi/plant-b/command",))
     async with session(login) as plant, session(password_login(broker)) as voke:
         for number in range(100):
-            await voke.publish("cpi/plant-b/command", str(number).encode())
-        assert await plant.publish("cpi/plant-b/ack", b"fence") in {0x00, 0x10}
+            await published(voke, "cpi/plant-b/command", str(number).encode())
+        assert await published(plant, "cpi/plant-b/ack", b"fence") in {0x00, 0x10}
         held = await take(plant, 20)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(plant.messages()), 0.2)
@@ -183,11 +186,11 @@ async def test_commands_beyond_receive_maximum_wait_at_the_broker(broker: Broker
 async def test_an_oversize_message_ends_the_session_as_a_protocol_error(broker: Broker) -> None:
     plant = await AiomqttConnector().connect(password_login(broker, "plant-a"))
     with pytest.raises(SessionLostError) as lost:
-        await plant.publish("cpi/plant-a/telemetry", bytes(8193))
+        await published(plant, "cpi/plant-a/telemetry", bytes(8193))
     assert lost.value.closed.reason is CloseReason.PROTOCOL
     assert (await plant.closed()).reason is CloseReason.PROTOCOL
     async with session(password_login(broker, "plant-a")) as plant:
-        assert await plant.publish("cpi/plant-a/telemetry", bytes(8192)) == 0x10
+        assert await published(plant, "cpi/plant-a/telemetry", bytes(8192)) == 0x10
 
 
 async def test_a_second_client_with_our_id_ends_our_session(broker: Broker) -> None:
@@ -198,14 +201,14 @@ async def test_a_second_client_with_our_id_ends_our_session(broker: Broker) -> N
         closed = await plant.closed()
     assert closed.reason in {CloseReason.NETWORK, CloseReason.TAKEN_OVER}
     with pytest.raises(SessionLostError):
-        await plant.publish("cpi/plant-a/telemetry", b"{}")
+        await published(plant, "cpi/plant-a/telemetry", b"{}")
     assert [message async for message in plant.messages()] == []
 
 
 async def test_a_broker_that_dies_loses_the_publishes_in_flight_and_says_so(broker: Broker) -> None:
     plant = await AiomqttConnector().connect(password_login(broker))
     with broker.frozen():
-        publishing = [asyncio.ensure_future(plant.publish("a/b", b"{}")) for _ in range(5)]
+        publishing = [asyncio.ensure_future(published(plant, "a/b", b"{}")) for _ in range(5)]
         await asyncio.sleep(0)
         broker.kill()
         async with asyncio.timeout(PATIENCE):
@@ -233,7 +236,7 @@ async def test_closing_is_polite_idempotent_and_ends_whoever_waits(broker: Broke
 async def test_aborting_fails_what_is_in_flight(broker: Broker) -> None:
     plant = await AiomqttConnector().connect(password_login(broker))
     with broker.frozen():
-        publishing = asyncio.ensure_future(plant.publish("a/b", b"{}"))
+        publishing = asyncio.ensure_future(published(plant, "a/b", b"{}"))
         await asyncio.sleep(0)
         plant.abort()
         with pytest.raises(SessionLostError):
@@ -244,7 +247,7 @@ async def test_aborting_fails_what_is_in_flight(broker: Broker) -> None:
 async def test_closing_towards_a_hung_broker_does_not_hang(broker: Broker) -> None:
     plant = await AiomqttConnector().connect(password_login(broker))
     with broker.frozen():
-        publishing = [asyncio.ensure_future(plant.publish("a/b", bytes(8000))) for _ in range(1000)]
+        publishing = [asyncio.ensure_future(published(plant, "a/b", bytes(8000))) for _ in range(1000)]
         await asyncio.sleep(0)  # more than the socket takes: the DISCONNECT has to queue
         async with asyncio.timeout(PATIENCE):
             await plant.close()
@@ -255,7 +258,7 @@ async def test_closing_towards_a_hung_broker_does_not_hang(broker: Broker) -> No
 async def test_a_full_socket_delays_frames_and_loses_none(broker: Broker) -> None:
     async with session(password_login(broker)) as plant:
         with broker.frozen():
-            publishing = [asyncio.ensure_future(plant.publish("a/b", bytes(8000))) for _ in range(1000)]
+            publishing = [asyncio.ensure_future(published(plant, "a/b", bytes(8000))) for _ in range(1000)]
             await asyncio.sleep(0)
         async with asyncio.timeout(PATIENCE):
             assert set(await asyncio.gather(*publishing)) == {0x10}
@@ -263,12 +266,12 @@ async def test_a_full_socket_delays_frames_and_loses_none(broker: Broker) -> Non
 
 async def test_abandoning_a_publish_leaves_the_session_usable(broker: Broker) -> None:
     async with session(password_login(broker, "plant-a")) as plant:
-        publishing = asyncio.ensure_future(plant.publish("cpi/plant-a/telemetry", b"{}"))
+        publishing = asyncio.ensure_future(published(plant, "cpi/plant-a/telemetry", b"{}"))
         await asyncio.sleep(0)
         publishing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await publishing
-        assert await plant.publish("cpi/plant-a/telemetry", b"{}") == 0x10
+        assert await published(plant, "cpi/plant-a/telemetry", b"{}") == 0x10
 
 
 async def test_an_idle_session_is_kept_alive_by_pings(broker: Broker) -> None:
@@ -276,7 +279,7 @@ async def test_an_idle_session_is_kept_alive_by_pings(broker: Broker) -> None:
     async with session(login) as plant:
         with pytest.raises(TimeoutError):  # the broker would have dropped a silent client after 1.5 s
             await asyncio.wait_for(plant.closed(), 2.5)
-        assert await plant.publish("cpi/plant-a/telemetry", b"{}") == 0x10
+        assert await published(plant, "cpi/plant-a/telemetry", b"{}") == 0x10
     assert "Received PINGREQ from idle" in broker.log
 
 

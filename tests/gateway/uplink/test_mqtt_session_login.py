@@ -17,7 +17,7 @@ import pytest
 from tests.support.broker import Broker
 from tests.support.loops import until
 from tests.support.pki import DAY, Authority
-from tests.support.sessions import handshaking_peer, mtls_login, password_login
+from tests.support.sessions import handshaking_peer, mtls_login, password_login, published
 from voke_gateway.uplink.mqtt import AiomqttConnector
 from voke_gateway.uplink.session import (
     CertificateRefusedError,
@@ -238,4 +238,4 @@ async def test_a_connect_that_is_cancelled_leaves_nothing_open(tmp_path: Path) -
             await asyncio.wait_for(plant.closed(), 0.2)
         await plant.close()
         with pytest.raises(SessionLostError):
-            await plant.publish("cpi/x/telemetry", b"{}")
+            await published(plant, "cpi/x/telemetry", b"{}")

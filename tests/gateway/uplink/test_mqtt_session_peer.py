@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.support.sessions import CONNACK, SUBACK_QOS1, Conversation, scripted_peer
+from tests.support.sessions import CONNACK, SUBACK_QOS1, Conversation, published, scripted_peer
 from voke_gateway.uplink.mqtt import MAXIMUM_PACKET, RECEIVE_MAXIMUM, AiomqttConnector
 from voke_gateway.uplink.session import (
     Closed,
@@ -67,7 +67,7 @@ async def test_a_broker_that_shuts_down_says_so() -> None:
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
         with pytest.raises(SessionLostError) as lost:
-            await session.publish(TELEMETRY, b"{}")
+            await published(session, TELEMETRY, b"{}")
         assert lost.value.closed == Closed(CloseReason.SERVER, "Server shutting down", 0x8B)
 
 
@@ -81,7 +81,7 @@ async def test_every_puback_reason_code_reaches_the_caller(code: int) -> None:
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        assert await session.publish(TELEMETRY, b"{}") == code
+        assert await published(session, TELEMETRY, b"{}") == code
         await session.close()
 
 
@@ -95,7 +95,7 @@ async def test_a_puback_may_come_late_twice_or_for_nothing_at_all() -> None:
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        assert await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in range(2))) == [0, 0]
+        assert await asyncio.gather(*(published(session, TELEMETRY, b"{}") for _ in range(2))) == [0, 0]
         await session.close()
 
 
@@ -131,7 +131,7 @@ async def test_pubacks_among_other_packets_may_come_in_any_pieces(seed: int) -> 
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        assert await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in codes)) == codes
+        assert await asyncio.gather(*(published(session, TELEMETRY, b"{}") for _ in codes)) == codes
         messages = session.messages()
         assert [(await anext(messages)).payload for _ in range(2)] == [b"x", b"x"]
         await session.close()
@@ -148,7 +148,7 @@ async def test_a_puback_that_mqtt_does_not_know_ends_the_session(answer: bytes) 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
         with pytest.raises(SessionLostError):
-            await session.publish(TELEMETRY, b"{}")
+            await published(session, TELEMETRY, b"{}")
         assert (await session.closed()).reason is CloseReason.PROTOCOL
 
 
@@ -161,7 +161,7 @@ async def test_half_a_puback_before_the_end_is_none() -> None:
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
         with pytest.raises(SessionLostError):
-            await session.publish(TELEMETRY, b"{}")
+            await published(session, TELEMETRY, b"{}")
         assert (await session.closed()).reason is CloseReason.NETWORK
 
 
@@ -305,7 +305,7 @@ async def test_a_flood_of_qos_0_messages_is_bounded_and_costs_no_command() -> No
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        assert await session.publish(TELEMETRY, b"{}") == 0  # by now all of it was read
+        assert await published(session, TELEMETRY, b"{}") == 0  # by now all of it was read
         topics = []
         async for message in session.messages():
             topics.append(message.topic)
@@ -363,7 +363,7 @@ async def test_packet_ids_wrap_around() -> None:
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
         session._client._client._last_mid = 65_530
-        codes = await asyncio.gather(*(session.publish(TELEMETRY, b"{}") for _ in range(20)))
+        codes = await asyncio.gather(*(published(session, TELEMETRY, b"{}") for _ in range(20)))
         assert codes == [0] * 20
         await session.close()
 
@@ -375,11 +375,11 @@ async def test_a_packet_id_that_is_still_taken_ends_the_session() -> None:
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        abandoned = asyncio.ensure_future(session.publish(TELEMETRY, b"{}"))
+        abandoned = asyncio.ensure_future(published(session, TELEMETRY, b"{}"))
         await asyncio.sleep(0)
         session._client._client._last_mid = 0
         with pytest.raises(SessionLostError):
-            await session.publish(TELEMETRY, b"{}")
+            await published(session, TELEMETRY, b"{}")
         with pytest.raises(SessionLostError):
             await abandoned
         assert (await session.closed()).reason is CloseReason.PROTOCOL

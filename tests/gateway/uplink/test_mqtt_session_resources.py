@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.broker import Broker
 from tests.support.session_cost import SESSIONS
-from tests.support.sessions import mtls_login, password_login
+from tests.support.sessions import mtls_login, password_login, published
 from voke_gateway.uplink.mqtt import AiomqttConnector, AiomqttSession
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -38,7 +38,7 @@ async def publish_in_window(session: AiomqttSession, topic: str, payload: bytes,
 
     async def publish() -> int:
         async with window:
-            return await session.publish(topic, payload)
+            return await published(session, topic, payload)
 
     return await asyncio.gather(*(publish() for _ in range(count)))
 
@@ -66,13 +66,14 @@ async def test_two_hundred_sessions_leave_no_descriptor_thread_or_task_behind(br
         else:
             login = password_login(broker, client_id=f"c{number}", subscribe=("cpi/plant-a/command",))
         session = await connector.connect(login)
-        await session.publish("cpi/plant-a/telemetry", b"{}")
+        await published(session, "cpi/plant-a/telemetry", b"{}")
         if number % 3:
             await session.close()
         else:
             session.abort()
 
     await live(0)
+    await asyncio.sleep(0)  # what watched the publish ends
     gc.collect()
     before = descriptors(), threading.active_count(), len(asyncio.all_tasks())
     for start in range(0, 200, 20):

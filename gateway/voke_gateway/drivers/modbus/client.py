@@ -19,6 +19,7 @@ from voke_gateway.drivers.modbus.frames import (
     LONGEST,
     SHORTEST,
     ConnectionLostError,
+    ExchangeError,
     MalformedReplyError,
     NoReplyError,
     NotSentError,
@@ -26,12 +27,11 @@ from voke_gateway.drivers.modbus.frames import (
     payload,
 )
 from voke_gateway.names import AddressInfo, resolve
+from voke_gateway.timeouts import Timeouts
 
 _C = TypeVar("_C", bound=asyncio.Protocol)
 
 _LAST_TRANSACTION = 0xFFFF
-_CLOCK_STEP = 0.001
-"""Seconds by which a timer may go off early: an event loop's clock may only move so far at a time."""
 
 
 class Client(asyncio.Protocol):
@@ -56,10 +56,9 @@ class Client(asyncio.Protocol):
         self._transaction = 0
         self._request: Request | None = None
         self._reply: asyncio.Future[bytes] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        """One for all requests: it goes off when the oldest would be overdue, and looks who is."""
-        self._alarm_at = self._due = self._within = 0.0
-        """Loop times at which the alarm goes off and until which the reply may come; seconds that it was given."""
+        self._timeouts: Timeouts | None = None
+        """Of the length that the last request was given."""
+        self._overdue = self._give_up
         self._stray = ""
         self._end = ""
         self.replies = 0
@@ -96,8 +95,8 @@ class Client(asyncio.Protocol):
         """Neither side has ended the connection."""
         return self._transport is not None and not self._end
 
-    async def request(self, request: Request, within: float) -> bytes:
-        """Send a request and wait for what its reply brings (:func:`~.frames.payload`).
+    def request(self, request: Request, within: float) -> asyncio.Future[bytes]:
+        """Send a request; the future is what its reply brings (:func:`~.frames.payload`).
 
         Raises:
             NotSentError: the connection had ended before.
@@ -112,12 +111,12 @@ class Client(asyncio.Protocol):
         self._request = request
         self._reply = reply = self._loop.create_future()
         self._stray = ""
-        self._set_alarm(within)
-        try:
-            self._transport.write(transaction.to_bytes(2, "big") + request.tail)
-            return payload(request, await reply)
-        finally:
-            self._request = self._reply = None
+        if self._timeouts is None or self._timeouts.seconds != within:
+            self._call_off()
+            self._timeouts = Timeouts.of(within)
+        self._timeouts.begin(self._overdue)
+        self._transport.write(transaction.to_bytes(2, "big") + request.tail)
+        return reply
 
     async def close(self) -> None:
         """Close the socket at once and wait until it is."""
@@ -141,7 +140,7 @@ class Client(asyncio.Protocol):
                     f"{reason} on {self._request.about}", answered_before=self.replies > 0, kind=kind
                 )
             )
-        self._stop_alarm()
+        self._call_off()
         if not self._closed.done():
             self._closed.set_result(None)
             self._lost()
@@ -171,35 +170,28 @@ class Client(asyncio.Protocol):
             self._late(unit)
             return
         self.replies += 1
-        if unit == request.unit:
-            reply.set_result(pdu)
-        else:
+        self._request = self._reply = None
+        self._call_off()
+        if unit != request.unit:
             reply.set_exception(MalformedReplyError(f"reply from unit {unit} on {request.about}"))
-
-    def _set_alarm(self, within: float) -> None:
-        self._within = within
-        self._due = due = self._loop.time() + within
-        if self._alarm is None or self._alarm_at > due:
-            self._stop_alarm()
-            self._alarm = self._loop.call_at(due, self._ring)
-            self._alarm_at = due
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-
-    def _ring(self) -> None:
-        """The request there is now may be a younger one; none needs no alarm."""
-        self._alarm = None
-        if self._reply is None or self._reply.done() or self._request is None:
             return
-        if self._loop.time() < self._due - _CLOCK_STEP:
-            self._alarm = self._loop.call_at(self._due, self._ring)
-            self._alarm_at = self._due
+        try:
+            brought = payload(request, pdu)
+        except ExchangeError as error:
+            reply.set_exception(error)
+        else:
+            reply.set_result(brought)
+
+    def _call_off(self) -> None:
+        if self._timeouts is not None:
+            self._timeouts.call_off(self._overdue)
+
+    def _give_up(self) -> None:
+        reply, request = self._reply, self._request
+        if reply is None or reply.done() or request is None or self._timeouts is None:
             return
-        about = self._request.about
-        self._reply.set_exception(NoReplyError(f"no reply in {self._within:.2g} s on {about}{self._stray}"))
+        within = self._timeouts.seconds
+        reply.set_exception(NoReplyError(f"no reply in {within:.2g} s on {request.about}{self._stray}"))
 
     def _finish(self, reason: str) -> None:
         if self._transport is not None:

@@ -192,11 +192,13 @@ class ModbusTcpConnection:
         """Those that a snapshot should wait for."""
         if self._endpoint.active:
             return frozenset()
-        return frozenset(name for name in devices if not self._devices[name].unit.back_off.active)
+        known = self._devices
+        return frozenset([name for name in devices if not known[name].unit.back_off.failures])
 
     async def poll(self, devices: Sequence[str], deliver: Callable[[DeviceReading], None]) -> None:
         """Read the healthy devices, then probe at most one of the others."""
-        now = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        now = clock()
         self._rhythm.begin(now)
         self._silent.clear()
         self._answered = self._dropped = False
@@ -211,24 +213,27 @@ class ModbusTcpConnection:
         self._users += 1
         try:
             for one in healthy:
-                await self._visit(one, deliver)
+                fault = self._why_not(one)
+                if fault is None:
+                    await self._read(one, deliver, self._spec.timeout)
+                else:
+                    self._deliver(one, self._unread(one, fault), deliver)
             if to_probe and not self._silent:
                 await self._probe(to_probe, deliver)
             if not self._answered and (self._silent or self._dropped):
                 await self._give_up()
         finally:
-            self._rhythm.end(asyncio.get_running_loop().time())
+            self._rhythm.end(clock())
             await self._leave()
 
-    async def _visit(self, one: _Device, deliver: Callable[[DeviceReading], None]) -> None:
+    def _why_not(self, one: _Device) -> Fault | None:
+        """Why a device is not read that was healthy when the pass began; None: nothing speaks against it."""
         if one.unit.back_off.active:  # since another device of the unit was tried in this pass
-            self._deliver(one, self._unread(one, one.unit.fault), deliver)
-        elif len(self._silent) >= _SILENT_UNITS_END_A_PASS:
+            return one.unit.fault
+        if len(self._silent) >= _SILENT_UNITS_END_A_PASS:
             units = " and ".join(map(str, sorted(self._silent)))
-            fault = Fault(FaultKind.UNREACHABLE, f"not tried, because units {units} gave no reply")
-            self._deliver(one, self._unread(one, fault), deliver)
-        else:
-            await self._read(one, deliver, self._spec.timeout)
+            return Fault(FaultKind.UNREACHABLE, f"not tried, because units {units} gave no reply")
+        return None
 
     async def _probe(self, candidates: Sequence[_Device], deliver: Callable[[DeviceReading], None]) -> None:
         """Try the device whose unit has waited longest, for as long as does not make the next pass late."""

@@ -156,11 +156,16 @@ def _round_half_even(numerator: int, step: int) -> int:
 
 
 def _powers(exponent: int) -> tuple[float, ...]:
-    """Powers of ten that leave 6, then more, significant digits below 2^exponent, until one is sure to fit."""
-    before = math.floor(math.log10(2.0**exponent)) + 1
+    """Powers of ten that leave more and more significant digits below 2^exponent, until one is sure to fit.
+
+    As long as decimals are at least a step apart only one can fit, so of such numbers of places the largest will do:
+    a shorter decimal is among its own.
+    """
     step = 2.0 ** (exponent - 24)
     powers: list[float] = []
-    for places in range(max(0, 6 - before), 23):
+    for places in range(23):
+        if 10.0 ** -(places + 1) >= step:
+            continue
         powers.append(10.0**places)
         if 10.0**-places < step / 2:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final, Protocol
@@ -80,19 +80,13 @@ class DeviceReader:
         points, before = ({p.field: p for p in d.points} for d in (self._device, previous._device))
         self.exponents = {f: n for f, n in previous.exponents.items() if points.get(f) == before.get(f)}
 
-    async def read(self, reading: DeviceReading, within: float) -> ExchangeError | None:
+    def read(self, reading: DeviceReading, within: float) -> Coroutine[None, None, ExchangeError | None]:
         """Read everything that the device is not known to refuse into ``reading``.
 
         Returns:
             Why nothing at all was answered; None if the device answered anything, be it an exception.
         """
-        one = _Pass(self, reading, within)
-        failure = await one.run(self._order())
-        if failure is None:
-            self._finish(reading, one.decoded)
-        else:
-            reading.faults.clear()
-        return failure
+        return _Pass(self, reading, within).run(self._order())
 
     async def read_fields(self, fields: Sequence[str], reading: DeviceReading, within: float) -> None:
         """Read some points, refused before or not, into ``reading``."""
@@ -167,9 +161,11 @@ class DeviceReader:
         """How its requests are sent."""
         return self._ask
 
-    def _finish(self, reading: DeviceReading, decoded: Decoded) -> None:
+    def finish(self, reading: DeviceReading, decoded: Decoded) -> None:
+        """All has been read that could be: what ``reading`` says of the device."""
         decoded.finish()
-        self.exponents.update(decoded.exponents)
+        if decoded.exponents:
+            self.exponents.update(decoded.exponents)
         faults = decoded.faults
         if self.memory.faults:
             for key, fault in self.memory.faults.items():
@@ -192,7 +188,6 @@ class _Pass:
         self._memory = reader.memory
         self._reading = reading
         self._timeout = within
-        self._clock = asyncio.get_running_loop().time
         self._answered = False
         self._asked: Block | None = None
         self._busy: list[_Step] = []
@@ -204,7 +199,7 @@ class _Pass:
         """Make the requests; None, or why nothing was answered."""
         for position, step in enumerate(steps):
             back_off = self._reader.ignored(step.block)
-            if back_off is not None and not back_off.due(self._clock()):
+            if back_off is not None and not back_off.due(_now()):
                 self._fail(step.block.items, Fault(FaultKind.TIMEOUT, f"ignored: {step.request.about}"))
                 continue
             try:
@@ -216,12 +211,15 @@ class _Pass:
                 if not self._answered:
                     if silent:
                         self._reader.start_elsewhere()
+                    self._reading.faults.clear()
                     return error
                 if silent and self._asked is not None:
                     self._reader.ignores(self._asked)
-                return None
-        if self._busy or self._memory.taught:
-            await self._ask_again()
+                break
+        else:
+            if self._busy or self._memory.taught:
+                await self._ask_again()
+        self._reader.finish(self._reading, self.decoded)
         return None
 
     async def _ask_again(self) -> None:
@@ -263,7 +261,7 @@ class _Pass:
             await self._explore(step.block, error)
         elif error.code == ExceptionCode.ILLEGAL_FUNCTION:
             self._learnt += 1
-            self._memory.unsupported(step.block.table, error.fault, self._clock())
+            self._memory.unsupported(step.block.table, error.fault, _now())
         elif error.kind is FaultKind.BUSY and step not in self._busy:
             self._busy.append(step)
         else:
@@ -274,7 +272,7 @@ class _Pass:
 
         Goes on for one time-out's length beyond the first thing learnt; then the next pass goes on.
         """
-        now = self._clock()
+        now = _now()
         if self._explore_until is None:
             self._explore_until = now + self._timeout
         parts = halves(block)
@@ -298,7 +296,7 @@ class _Pass:
 
     async def _put_to_the_test(self) -> None:
         """See whether one thing that was refused a while ago still is."""
-        now = self._clock()
+        now = _now()
         lesson = self._memory.due(now)
         if lesson is None:
             return
@@ -323,3 +321,7 @@ class _Pass:
         for item in missed:
             if item.key not in decoded.values:
                 decoded.faults[item.key] = fault
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
