@@ -20,9 +20,9 @@ def is_id(text: str) -> bool:
     return _AN_ID.fullmatch(text) is not None
 
 
-def certificate_id(der: bytes) -> str:
-    """From the whole certificate: whoever makes another one can give it any serial number and name."""
-    return sha256(der).hexdigest()[:_CERTIFICATE_DIGITS]
+def certificate_id(fingerprint: bytes) -> str:
+    """From the SHA-256 of the whole certificate: whoever makes another one can give it any serial number and name."""
+    return fingerprint.hex()[:_CERTIFICATE_DIGITS]
 
 
 def key_id(content: bytes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from voke_api.key_ids import certificate_id, key_id
 from voke_api.resolved import PlantCredentials, ResolvedPlant
@@ -123,11 +123,13 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
         found.append(
             CredentialStatus(
                 name="mtls",
-                key_id=certificate_id(leaf.public_bytes(Encoding.DER)),
+                key_id=certificate_id(leaf.fingerprint(SHA256())),
                 not_after=leaf.not_valid_after_utc.timestamp(),
             )
         )
     if plant.auth_method == "JWT" and credentials.jwt_private_key is not None:
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
         from voke_gateway.uplink.tokens import signing_key  # only plants with tokens need it
 
         key = signing_key(credentials.jwt_private_key)

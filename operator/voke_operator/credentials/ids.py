@@ -8,6 +8,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from voke_api import key_ids
@@ -22,7 +23,7 @@ def hmac_id(generated: bytes) -> str:
 
 def certificate_id(certificate: x509.Certificate) -> str:
     """Of a client certificate."""
-    return key_ids.certificate_id(certificate.public_bytes(Encoding.DER))
+    return key_ids.certificate_id(certificate.fingerprint(SHA256()))
 
 
 def jwt_id(public: RSAPublicKey) -> str:
