@@ -16,7 +16,7 @@ TermsFiles = Annotated[
         metavar="PATH",
     ),
 ]
-"""Files for :func:`voke_cli.terms.read_terms`."""
+"""Files for :func:`voke_cli.messages.terms.read_terms`."""
 StateDirectory = Annotated[
     Path | None, typer.Option(help="State directory of voke run.", show_default="~/.local/state/voke")
 ]

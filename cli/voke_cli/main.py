@@ -10,12 +10,12 @@ from voke_cli.canonical import canonical
 from voke_cli.check import check
 from voke_cli.credentials import credentials
 from voke_cli.demo.command import demo
+from voke_cli.messages.sign import sign
+from voke_cli.messages.verify import verify
 from voke_cli.plan import plan
 from voke_cli.plan_bundle import plan_bundle
 from voke_cli.probe.command import probe
 from voke_cli.run import run
-from voke_cli.sign import sign
-from voke_cli.verify import verify
 
 app = application("voke", "Bridges the PLCs of solar, battery and industrial sites to the Voke energy cloud.")
 

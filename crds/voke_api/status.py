@@ -1,4 +1,4 @@
-"""What a gateway says about itself at ``/status``: the contract between gateway, operator and ``voke status``.
+"""What a gateway says about itself at ``/status``: the contract between gateway, operator and ``kubectl voke status``.
 
 JSON with camelCase keys and RFC 3339 times. Readers ignore keys they do not know, and every key has a
 default, so a gateway and an operator one version apart understand each other. Nothing here is secret.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from voke_api.key_ids import certificate_id, key_id
 from voke_api.resolved import PlantCredentials, ResolvedPlant
 from voke_api.status import (
     CommandCounters,
@@ -123,7 +123,7 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
         found.append(
             CredentialStatus(
                 name="mtls",
-                key_id=leaf.fingerprint(SHA256()).hex()[:32],
+                key_id=certificate_id(leaf.fingerprint(SHA256())),
                 not_after=leaf.not_valid_after_utc.timestamp(),
             )
         )
@@ -134,5 +134,5 @@ def credential_status(plant: ResolvedPlant, credentials: PlantCredentials) -> tu
 
         key = signing_key(credentials.jwt_private_key)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        found.append(CredentialStatus(name="jwt", key_id=sha256(public).hexdigest()[:16]))
+        found.append(CredentialStatus(name="jwt", key_id=key_id(public)))
     return tuple(found)

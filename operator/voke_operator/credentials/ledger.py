@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
+from voke_api.key_ids import is_id
 from voke_api.resources import Plant
 from voke_api.resources.common import API_VERSION, GROUP
 from voke_api.resources.observed import CredentialInUse
@@ -35,7 +36,7 @@ from voke_operator.credentials.decisions import (
     Update,
 )
 from voke_operator.credentials.given import to_generate
-from voke_operator.credentials.ids import format_ids, is_id, issuer_id, parse_ids, parse_words, rfc3339
+from voke_operator.credentials.ids import format_ids, issuer_id, parse_ids, parse_words, rfc3339
 from voke_operator.credentials.issuer import Issuer, still_usable
 from voke_operator.credentials.keys import PRIMARY, Key, find, issued_by
 from voke_operator.credentials.material import USUAL, Life, Material

@@ -11,10 +11,10 @@ from typing import Final
 
 import structlog
 
+from voke_api.key_ids import is_id
 from voke_operator import names
 from voke_operator.credentials import material
 from voke_operator.credentials.decisions import Create, Finding, Reason, Refuse, Update
-from voke_operator.credentials.ids import is_id
 from voke_operator.credentials.issuer import Issuer, MintFleetCa, decide_fleet_ca, read_issuer
 from voke_operator.credentials.secret import from_document, to_document
 from voke_operator.kube.client import Client

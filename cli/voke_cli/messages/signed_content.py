@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from voke_cli.renderings import Number, Style, number_text, render
+from voke_cli.messages.renderings import Number, Style, number_text, render
 
 _ENVELOPE: Final = ("ts", "n", "sig")
 _CONTEXT: Final = 16

@@ -11,9 +11,9 @@ from voke_api.resources import GatewayPool, Plant
 from voke_api.resources.plant import PlantSpec
 from voke_api.resources.pool import Voke
 from voke_cli.check import problem_text
-from voke_cli.diagnosis import USUAL_TOPICS
 from voke_cli.documents import read_documents
-from voke_cli.envelopes import MessageKind
+from voke_cli.messages.diagnosis import USUAL_TOPICS
+from voke_cli.messages.envelopes import MessageKind
 
 
 class NoTermsError(Exception):

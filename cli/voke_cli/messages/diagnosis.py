@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from voke_api.resources.common import UUID, listed
-from voke_cli.captured import Captured
-from voke_cli.envelopes import KINDS, MessageKind, faults, is_unix_ms, kind_of, shown
-from voke_cli.mistakes import Signed, explain, signed_text
-from voke_cli.renderings import parse_wire
+from voke_cli.messages.captured import Captured
+from voke_cli.messages.envelopes import KINDS, MessageKind, faults, is_unix_ms, kind_of, shown
+from voke_cli.messages.mistakes import Signed, explain, signed_text
+from voke_cli.messages.renderings import parse_wire
 from voke_gateway.protocol.canonical import NotJsonError, canonical, parse
 from voke_gateway.protocol.envelope import MAX_BYTES
 from voke_gateway.protocol.sign import Signer, signatures_equal

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from itertools import permutations, product
 from typing import Any, Final
 
-from voke_cli.envelopes import MessageKind, looks_like_seconds
-from voke_cli.renderings import Number, Style, render
-from voke_cli.signed_content import Mistake, Option, contents, plain_content, wrong
+from voke_cli.messages.envelopes import MessageKind, looks_like_seconds
+from voke_cli.messages.renderings import Number, Style, render
+from voke_cli.messages.signed_content import Mistake, Option, contents, plain_content, wrong
 
 PARTS: Final[dict[MessageKind, tuple[str, ...]]] = {
     "telemetry": ("deviceId", "ts", "n", "body"),
@@ -54,7 +54,7 @@ class Signed:
     kind: MessageKind
     plant_id: str
     document: Mapping[str, Any]
-    """As :func:`voke_cli.renderings.parse_wire` gives it: numbers in their own digits."""
+    """As :func:`voke_cli.messages.renderings.parse_wire` gives it: numbers in their own digits."""
     text: str
     """The payload."""
     key: bytes = field(repr=False)

@@ -54,8 +54,8 @@ def sign(
 
     Exit status: 0 signed, 1 not a document that Voke takes, 2 wrong usage.
     """
-    from voke_cli.signing_key import NoKeyError, find_keys
-    from voke_cli.terms import NoTermsError, read_terms
+    from voke_cli.messages.signing_key import NoKeyError, find_keys
+    from voke_cli.messages.terms import NoTermsError, read_terms
     from voke_gateway.protocol.sign import Signer
 
     try:
@@ -111,9 +111,9 @@ def signed_message(
     Raises:
         NotSignableError: the document breaks rules of the envelope, is too large, or has a sig already.
     """
-    from voke_cli.envelopes import faults
-    from voke_cli.mistakes import Signed, signed_text
-    from voke_cli.renderings import parse_wire
+    from voke_cli.messages.envelopes import faults
+    from voke_cli.messages.mistakes import Signed, signed_text
+    from voke_cli.messages.renderings import parse_wire
     from voke_gateway.protocol.canonical import NotJsonError, canonical, parse
     from voke_gateway.protocol.envelope import MAX_BYTES
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voke_cli.captured import Captured
-from voke_cli.diagnosis import Check, Known, Outcome, diagnose
+from voke_cli.messages.captured import Captured
+from voke_cli.messages.diagnosis import Check, Known, Outcome, diagnose
 
 PLANT = "3f2c1a9e-7b64-4d1e-9c55-0a1b2c3d4e5f"
 KEY = "9f0c2d4e6a8b1c3d5e7f90123456789abcdef0123456789abcdef0123456789a"

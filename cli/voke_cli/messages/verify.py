@@ -12,10 +12,10 @@ from voke_cli.arguments import KeyFile, KeyOfPlant, StateDirectory, TermsFiles, 
 from voke_cli.terminal import printable
 
 if TYPE_CHECKING:
-    from voke_cli.captured import Captured
-    from voke_cli.diagnosis import Diagnosis, Finding, Known
-    from voke_cli.signing_key import Keys
-    from voke_cli.terms import Terms
+    from voke_cli.messages.captured import Captured
+    from voke_cli.messages.diagnosis import Diagnosis, Finding, Known
+    from voke_cli.messages.signing_key import Keys
+    from voke_cli.messages.terms import Terms
 
 _SIGNS = {"ok": "ok", "refused": "REFUSED", "warning": "warning", "unchecked": "-"}
 _COLOURS = {"ok": "green", "refused": "bold red", "warning": "yellow", "unchecked": "dim"}
@@ -62,9 +62,9 @@ def verify(
     """
     import time
 
-    from voke_cli.diagnosis import diagnose_all, plant_id_of
-    from voke_cli.signing_key import NoKeyError, find_keys
-    from voke_cli.terms import NoTermsError, read_terms
+    from voke_cli.messages.diagnosis import diagnose_all, plant_id_of
+    from voke_cli.messages.signing_key import NoKeyError, find_keys
+    from voke_cli.messages.terms import NoTermsError, read_terms
 
     now = time.time() if at is None else _time(at)
     given = None if window is None else seconds(window, "--window")
@@ -94,7 +94,7 @@ def _messages(file: Path | None, topic: str | None) -> list[Captured]:
     """
     from dataclasses import replace
 
-    from voke_cli.captured import captured
+    from voke_cli.messages.captured import captured
 
     messages = captured(content_of(file))
     if not messages:
@@ -104,7 +104,7 @@ def _messages(file: Path | None, topic: str | None) -> list[Captured]:
 
 def _known(keys: Keys, terms: Terms, *, at: float, window: float | None) -> Known:
     """What messages of one plant are held against; ``window``: instead of what its terms say."""
-    from voke_cli.diagnosis import Known
+    from voke_cli.messages.diagnosis import Known
 
     return Known(
         key=keys.key,
@@ -145,7 +145,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _by_plant(messages: list[Captured], plant_id: str | None, plant: str | None) -> list[list[Captured]]:
     """Messages that are checked with one key, in their order."""
-    from voke_cli.diagnosis import plant_id_of
+    from voke_cli.messages.diagnosis import plant_id_of
 
     if plant_id is not None or plant is not None:
         return [messages]

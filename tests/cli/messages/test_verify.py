@@ -17,10 +17,10 @@ from typer.testing import CliRunner, Result
 
 from tests.support.plants import battery_document
 from voke_api.resources import Plant
-from voke_cli.captured import Captured, captured
-from voke_cli.diagnosis import Diagnosis, Known, Outcome, diagnose
 from voke_cli.main import app
-from voke_cli.sign import SignedKind, signed_message
+from voke_cli.messages.captured import Captured, captured
+from voke_cli.messages.diagnosis import Diagnosis, Known, Outcome, diagnose
+from voke_cli.messages.sign import SignedKind, signed_message
 from voke_cli.state import State
 from voke_gateway.protocol import envelope
 from voke_gateway.protocol.sign import Signer
