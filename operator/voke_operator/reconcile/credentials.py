@@ -263,11 +263,17 @@ class CredentialKeeper:
         raise UnsettledError(f"the credentials of {plant.metadata.name} keep changing")
 
     async def _record(self, seen: SeenPlant, credentials: CredentialFacts) -> SeenPlant:
-        """The Plant as it is then; a status that keeps only a part of it would have us write it for ever."""
+        """The Plant as it is then.
+
+        Raises:
+            PermanentError: the API server drops what is announced, and would be told of it for ever.
+            ConflictError, NotFoundError: as :meth:`Register.record`.
+        """
         seen = await self._register.record(seen, credentials)
-        if seen.observed.credentials != credentials.in_use:
+        unannounced = tuple(each.model_copy(update={"announced": None}) for each in credentials.in_use)
+        if unannounced == seen.observed.credentials != credentials.in_use:
             raise PermanentError(
-                "the API server does not keep all of .status.credentials: the CustomResourceDefinition plants."
+                "the API server does not keep .status.credentials[].announced: the CustomResourceDefinition plants."
                 f"{GROUP} is older than the operator; install the one of its version (crds/, or the chart with "
                 "crds.enabled=true)"
             )

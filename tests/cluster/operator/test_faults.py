@@ -252,6 +252,51 @@ async def test_a_right_that_is_taken_away_is_named_and_work_goes_on_when_it_is_b
         assert not unexpected(operator)
 
 
+async def until_announcements_are(installation: Installation, *, kept: bool) -> None:
+    """Wait until the API server's schema of Plants is in force."""
+    said = {"status": {"credentials": [{"name": "hmac", "source": "Generated", "announced": ["0"]}]}}
+    patch = ("patch", "plant", "site", "-n", installation.namespace, "--subresource=status", "--type=merge")
+    async with asyncio.timeout(WITHIN):
+        while True:
+            done = installation.plane.kubectl(
+                *patch, f"--patch={json.dumps(said)}", "--dry-run=server", "-o", "json", check=False
+            )
+            if done.returncode == 0 and ('"announced"' in done.stdout) == kept:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_a_definition_that_is_older_than_the_operator_is_named_and_no_key_is_exchanged_meanwhile(
+    installation: Installation, crds: Path
+) -> None:
+    plane = installation.plane
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/credentials/items/properties"
+    remove = json.dumps([{"op": "remove", "path": f"{path}/announced"}])
+    async with installation.operator() as operator:
+        apply(installation, "site")
+        await until_all_is_right(installation, "site")
+        before = (await installation.plant("site"))["status"]["credentials"]
+        (hmac,) = [each["keyId"] for each in before if each["name"] == "hmac"]
+        plane.kubectl("patch", "crd", "plants.voke.lovinka.com", "--type=json", f"--patch={remove}")
+        try:
+            await until_announcements_are(installation, kept=False)
+            asked = f"{names.REPLACE_ANNOTATION}={hmac}"
+            plane.kubectl("annotate", "plant", "site", "-n", installation.namespace, asked)
+            await operator.until_logged("reconcile failed, to be tried again")
+            why = next(each["error"] for each in operator.log if each["event"].startswith("reconcile failed"))
+            assert "the CustomResourceDefinition plants.voke.lovinka.com is older than the operator" in why
+            assert (await installation.plant("site"))["status"]["credentials"] == before
+        finally:
+            plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds / "plants.yaml"))
+            await until_announcements_are(installation, kept=True)
+
+        def is_replaced(plant: Any) -> bool:
+            return hmac not in [each["keyId"] for each in plant["status"]["credentials"]]
+
+        await installation.until("site", is_replaced)
+        await until_all_is_right(installation, "site")
+
+
 # -- Plants that vanish unseen
 
 
