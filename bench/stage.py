@@ -25,8 +25,9 @@ GRACE = 2.0
 """Seconds that a poll's message may take to arrive and still count."""
 SAMPLE_EVERY = 0.25
 """Seconds between two looks at the core's speed, which take less than a hundredth of it."""
-SETTLE = 2.0
-"""Seconds without stale messages before the first window: the backlog of the start has been delivered."""
+SETTLE = 5.0
+"""Seconds without stale messages before the first window: the backlog of the start has been delivered, and what is
+done once after it, such as putting memory on large pages, is over."""
 SETTLE_WITHIN = 45.0
 """A gateway with more to do than it can never gets there; then it is measured as it is."""
 _SKIPPED = re.compile(rb"^voke_gateway_plant_ticks_skipped_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)

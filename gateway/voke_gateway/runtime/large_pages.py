@@ -18,11 +18,11 @@ from typing import Final
 import structlog
 
 LARGE_PAGE: Final = 2 * 1024 * 1024
-LOOK_EVERY: Final = 5.0
+LOOK_EVERY: Final = 2.0
 """Seconds between two looks at how much memory is in use."""
 WORTH_IT: Final = 96 * 1024 * 1024
 """Bytes in use from which on it is done: below, the processor keeps up."""
-GROWN: Final = 32 * 1024 * 1024
+GROWN: Final = 16 * 1024 * 1024
 """Bytes that are in use beyond those of the last time before it is done again."""
 IN_USE: Final = 0.9
 """Share of a mapping that has to be in use: what is not would be from then on."""

@@ -362,7 +362,7 @@ async def test_packet_ids_wrap_around() -> None:
 
     async with scripted_peer(script) as peer:
         session = await AiomqttConnector().connect(peer.login())
-        session._client._client._last_mid = 65_530
+        session._client._last_packet_id = 65_530
         codes = await asyncio.gather(*(published(session, TELEMETRY, b"{}") for _ in range(20)))
         assert codes == [0] * 20
         await session.close()
@@ -377,7 +377,7 @@ async def test_a_packet_id_that_is_still_taken_ends_the_session() -> None:
         session = await AiomqttConnector().connect(peer.login())
         abandoned = asyncio.ensure_future(published(session, TELEMETRY, b"{}"))
         await asyncio.sleep(0)
-        session._client._client._last_mid = 0
+        session._client._last_packet_id = 0
         with pytest.raises(SessionLostError):
             await published(session, TELEMETRY, b"{}")
         with pytest.raises(SessionLostError):

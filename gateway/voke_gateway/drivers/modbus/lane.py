@@ -48,8 +48,10 @@ class Lane:
         """End the turn; the next one starts after ``pause`` seconds of silence."""
         if pause > 0.0:
             asyncio.get_running_loop().call_later(pause, self._pass_on)
-        else:
+        elif self._urgent or self._patient:
             self._pass_on()
+        else:
+            self._busy = False
 
     def _pass_on(self) -> None:
         for queue in (self._urgent, self._patient):
