@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from voke_api.blocks import plan_device
-from voke_api.resources.common import format_duration
+from voke_api.resources.common import format_duration, listed
 from voke_api.resources.points import REGISTER_TABLES
 from voke_cli.probe.facts import Answer, Change, DeviceFacts, Guess, Question
 from voke_cli.probe.places import other_units, value_at
@@ -84,7 +84,28 @@ def _silence(facts: DeviceFacts) -> Iterator[Guess]:
         taken = facts.other_units.get(unit)
         said += f"; {taken} has that unit already" if taken else ""
         yield Guess("unit-id", said, (Change("device", {"unitId": unit}),), score - bool(taken))
+    if facts.silent.kind is FaultKind.NO_UNIT:
+        yield from _absent(facts, first)
     yield from _unsettled(facts, first)
+
+
+def _absent(facts: DeviceFacts, first: Asked) -> Iterator[Guess]:
+    """The PLC says itself that there is no such unit; whether there is another one may not have been asked."""
+    answers = {
+        unit: facts.answers.get(Question(unit, first.table, first.address, first.count))
+        for unit in other_units(facts)
+    }
+    if any(_lives(answer) for answer in answers.values()):
+        return
+    tried = [str(unit) for unit, answer in answers.items() if answer is not None]
+    yield Guess(
+        "unit-id",
+        f"the PLC answers, but not for unit {first.unit}"
+        + (f", nor for {listed(tried, at_most=len(tried))}" if tried else "")
+        + ": what is behind it is off, or has another unit id, which its menu or data sheet tells",
+        (),
+        0.5,
+    )
 
 
 def _slow(facts: DeviceFacts) -> Iterator[Guess]:

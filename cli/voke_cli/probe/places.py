@@ -83,6 +83,8 @@ def place_guesses(facts: DeviceFacts) -> tuple[list[Guess], dict[str, list[Guess
             for one in agreeing:
                 if one.there.kind != "off-by-one" or len(suspects) == 1 or _telling(facts, one.item):
                     single.setdefault(one.item.key, []).append(_single(facts, one))
+    for item in suspects:
+        single.setdefault(item.key, []).extend(_unread(facts, item))
     return shared, single
 
 
@@ -257,6 +259,18 @@ def _findings(facts: DeviceFacts, item: Item) -> Iterator[_Found]:
         if there.kind == "base-address" and _marked(facts.words):
             weight += 1.5
         yield _Found(item, there, _shown(facts.point(item.key), words, value), there.prior + weight)
+
+
+def _unread(facts: DeviceFacts, item: Item) -> Iterator[Guess]:
+    """What a refused address says by itself, where no further reads are made."""
+    sheet = (each for each in _elsewheres(facts, item) if each.kind == "data-sheet-address")
+    for there in sheet if _refused(facts, item) else ():
+        if there.question not in facts.answers and _answer(facts, there.question) is None:
+            place = _place(there.question)
+            said = f"{item.address} looks like a data sheet's number for {place}, which was not read"
+            target: Any = "raw" if facts.device.mask else "point"
+            change = Change(target, there.keys, "" if facts.device.mask else item.key)
+            yield Guess(there.kind, said, (change,), there.prior)
 
 
 def _telling(facts: DeviceFacts, item: Item) -> bool:

@@ -190,7 +190,7 @@ class _Line:
             await self._ask_about(one.facts, until)
             report.extra_reads += len(one.facts.answers)
             guesses = guess(one.facts)
-            ours = [each for each in guesses.device if all(c.target == "connection" for c in each.changes)]
+            ours = [each for each in guesses.device if {c.target for c in each.changes} == {"connection"}]
             found.update((each.kind, each) for each in ours)
             one.guesses = Guesses(tuple(g for g in guesses.device if g not in ours), guesses.points)
         if not self.connection.state.connects and await self._other_port():

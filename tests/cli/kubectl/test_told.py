@@ -111,6 +111,16 @@ async def test_what_the_device_refuses_has_the_devices_words_for_it() -> None:
     }
 
 
+async def test_a_data_sheets_number_is_known_by_itself_though_nothing_is_read_there() -> None:
+    points = [*declared(), {"field": "model", "table": "input", "address": 30101, "type": "uint16"}]
+    async with ModbusServer({1: meter()}) as server:
+        found = await through_a_gateway(document(server.port, device(points)))
+    (point,) = (each for each in found["connections"][0]["devices"][0]["points"] if each["field"] == "model")
+    (guess,) = point["guesses"]
+    assert guess["evidence"] == "30101 looks like a data sheet's number for input 100, which was not read"
+    assert [change["set"] for change in guess["changes"]] == [{"address": 100}]
+
+
 async def test_a_silent_device_is_said_to_be_silent() -> None:
     async with ModbusServer({1: meter()}) as server:
         server.faults.add(Silent())

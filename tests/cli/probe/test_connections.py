@@ -99,6 +99,14 @@ async def test_the_second_use_of_an_endpoint_is_refused_with_a_reason(tmp_path: 
     assert "in use by this process already, as connection plc1 of M1" in refused[0]["detail"]
 
 
+async def test_of_a_unit_that_is_not_there_it_is_said_which_others_were_tried(tmp_path: Path) -> None:
+    async with ModbusServer({5: meter()}) as server:
+        found = await probed(tmp_path, document(server.port, device(declared(), unitId=7)))
+    ((about, guess),) = found.guesses
+    assert (about, guess.kind, guess.changes) == ("M1", "unit-id", ())
+    assert guess.evidence.startswith("the PLC answers, but not for unit 7, nor for 1, 0, 255: ")
+
+
 async def test_two_silent_units_do_not_keep_a_third_from_being_read(tmp_path: Path) -> None:
     async with ModbusServer({5: meter()}, unknown_unit=None) as server:
         devices = [device(declared(), externalId=f"M{unit}", unitId=unit) for unit in (3, 4, 5)]
