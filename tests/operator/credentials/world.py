@@ -280,3 +280,41 @@ def make(wanted: tuple[Name, ...], plant_id: str, server: Server) -> dict[Name, 
 
 def days(count: float) -> timedelta:
     return timedelta(days=count)
+
+
+def served(**plant: Any) -> Server:
+    """A server with a plant whose credentials are in force."""
+    server = Server()
+    server.put_plant(**plant)
+    kept(server)
+    return server
+
+
+def work(server: Server) -> list[Decision]:
+    """All decisions of an operator that has just started, until nothing more is to be done."""
+    return list(Operator(server).steps())
+
+
+def kept(server: Server) -> Keep:
+    decision = work(server)[-1]
+    assert isinstance(decision, Keep), decision
+    return decision
+
+
+def refused(server: Server) -> tuple[Finding, ...]:
+    decision = work(server)[-1]
+    assert isinstance(decision, Refuse), decision
+    return decision.problems
+
+
+def secret_of(server: Server) -> Secret:
+    assert server.secret is not None
+    return server.secret
+
+
+def edit(server: Server, **changes: Any) -> None:
+    server.put_secret(replace(secret_of(server), **changes))
+
+
+def kinds(decisions: list[Decision]) -> list[type]:
+    return [type(each) for each in decisions]
