@@ -156,7 +156,10 @@ async def test_an_answer_without_end_is_given_up(person: Person) -> None:
 async def test_what_is_no_status_is_said_in_a_sentence(person: Person) -> None:
     for answer, says in (
         (answering(200, b"[" * 100_000), "its answer cannot be read: "),
-        (answering(200, b"[]," * 1_000_000), "its answer cannot be read: it has more values than any gateway"),
+        (
+            answering(200, b"[]," * 1_000_000),
+            "its answer cannot be read: it has more values than any gateway",
+        ),
         (answering(500, b"\x1b[2Jno"), r"it answers HTTP 500: \x1b[2Jno"),
         (answering(404, b'{"kind":"Status","reason":"NotFound","message":"none here"}'), "none here"),
     ):
