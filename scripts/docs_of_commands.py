@@ -48,7 +48,8 @@ RIGHTS_NEEDED = """\
 `status` shows what the operator wrote into the Plants, and asks each gateway for its `/status` by way of the API server
 (`get pods/proxy`): no port is forwarded, and that right is for GET only. For the length of the command a `kubectl proxy` that lets
 only this through listens on a Unix socket in a temporary directory of your own. Where a gateway cannot be asked it says
-"not asked", why, and what the API has. Ages are by the clock of your machine.
+"not asked", why, and what the API has. Conditions wait a while before they say that something is worse; what a gateway finds until
+then begins with `just now`. Ages are by the clock of your machine.
 
 Its `--json` is `plants[]`, worst first: `namespace`, `name`, `plantId`, `ready` (`True`, `False`, `Unknown`), `reason`, `message`,
 `devices` (`3/4`), `lastReadAt` (seconds since 1970, or null), `session` (`up` or a reason), `gateway`, `notAsked` (why, or null);

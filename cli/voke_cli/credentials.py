@@ -91,8 +91,13 @@ def _list(known: list[KnownPlant], *, as_json: bool) -> None:
         rows = [{"name": each.name, "plantId": each.plant_id, "method": each.method} for each in known]
         typer.echo(json.dumps(rows))
         return
+    if not known:
+        typer.echo("there are none here: voke run makes them, in the directory of its --state", err=True)
+        return
+    width = max(len("PLANT"), *(len(each.name) for each in known))
+    typer.echo(f"{'PLANT':{width}}  {'PLANT ID':36}  METHOD")
     for each in known:
-        typer.echo(f"{each.name}\t{each.plant_id}\t{each.method}")
+        typer.echo(f"{each.name:{width}}  {each.plant_id:36}  {each.method}")
 
 
 def show(registration: Registration, export: Path | None, *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from voke_sim.voke import CertificateError, LocalVoke
 from voke_sim.voke.files import write_private
 from voke_sim.voke.judge import Verdict
 
+HOST = "127.0.0.1"
 DEFAULT_PORT = 15020
 _STEP = 0.2
 _LOOK = 0.3
@@ -31,18 +32,18 @@ _MTLS = frozenset({"hmac.key", "ca.crt", "ca.crl", "tls.csr"})
 _JWT = frozenset({"hmac.key", "jwt-public.der"})
 
 
-async def serve_inverter(port: int, *, unit: int = 1, ended: asyncio.Event) -> None:
-    """Serve one inverter on 127.0.0.1 until ``ended``; its day begins at eleven in the morning.
+async def serve_inverter(port: int, *, host: str = HOST, unit: int = 1, ended: asyncio.Event) -> None:
+    """Serve one inverter until ``ended``; its day begins at eleven in the morning.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: the port cannot be listened on, or the host is no address of this machine.
     """
     inverter, sun = Inverter(), Sun()
     found = inverter_map("INV1", inverter, "AC-001234")
     shown = found.unit()
     loop = asyncio.get_running_loop()
     started = last = loop.time()
-    async with await ModbusServer({unit: shown}, max_connections=2).start(port=port) as server:
+    async with await ModbusServer({unit: shown}, max_connections=2).start(host, port) as server:
         sys.stderr.write(f"an inverter answers on {server.host}:{server.port}, unit {unit}\n")
         while not ended.is_set():
             now = loop.time()
@@ -150,11 +151,11 @@ async def _until_told(arguments: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     if arguments.what == "inverter":
         try:
-            await serve_inverter(arguments.port, unit=arguments.unit, ended=ended)
+            await serve_inverter(arguments.port, host=arguments.host, unit=arguments.unit, ended=ended)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            sys.exit(f"port {arguments.port} is in use; choose another with --port")
+            if error.errno == errno.EADDRINUSE:
+                sys.exit(f"port {arguments.port} is in use; choose another with --port")
+            sys.exit(f"cannot listen on {arguments.host}, port {arguments.port}: {error.strerror}")
     else:
         await serve_voke(arguments.directory, ended=ended)
 
@@ -163,8 +164,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of ``python -m voke_sim``."""
     parser = argparse.ArgumentParser(prog="python -m voke_sim", description=__doc__)
     kinds = parser.add_subparsers(dest="what", required=True)
-    inverter = kinds.add_parser("inverter", help="one simulated inverter")
-    inverter.add_argument("--port", type=int, default=DEFAULT_PORT, help="TCP port on 127.0.0.1")
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    inverter = kinds.add_parser("inverter", help="one simulated inverter", formatter_class=defaults)
+    inverter.add_argument("--host", default=HOST, help="address of this machine to listen on")
+    inverter.add_argument("--port", type=int, default=DEFAULT_PORT, help="TCP port")
     inverter.add_argument("--unit", type=int, default=1, help="Modbus unit id")
     voke = kinds.add_parser("voke", help="a local Voke")
     voke.add_argument("directory", type=Path, help="for pool.yaml, plants/ and the broker's files")

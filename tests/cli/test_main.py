@@ -22,6 +22,12 @@ def test_without_a_command_the_commands_are_shown() -> None:
     assert "plan-bundle" not in said.output
 
 
+def test_who_puts_a_flag_before_the_command_is_told_where_it_goes() -> None:
+    said = CliRunner().invoke(app, ["--state", "state", "credentials"])
+    assert said.exit_code == 2
+    assert "flags follow the command" in said.output
+
+
 def test_the_paragraphs_of_help_are_as_wide_as_the_terminal() -> None:
     said = CliRunner().invoke(app, ["probe", "--help"], env={"COLUMNS": "200"}).output
     (line,) = (line for line in said.splitlines() if "Where a value cannot be right" in line)

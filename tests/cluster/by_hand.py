@@ -1,4 +1,4 @@
-"""``make cluster``: a Kubernetes cluster on this computer for a person to try things in, and three Plants in it.
+"""``make cluster``: a Kubernetes cluster on this computer for a person to try things in, three Plants in it, and a PLC for a fourth.
 
 ``up`` starts it in the background, shows how to reach it, and returns; ``down`` ends it. ``serve`` is that
 background process: everything ends with it. Root only. What ``down`` leaves in ``build/cluster``, or in the directory
@@ -25,11 +25,13 @@ from typing import Final
 
 from tests.cluster import binaries, cluster, image
 from tests.cluster.image import ImageError
-from tests.cluster.machine import MachineError, check_possible
+from tests.cluster.machine import ADDRESS, MachineError, check_possible
 from tests.cluster.release import OWN, RunningRelease
 from tests.cluster.showcase import EXAMPLES, Registrar, ca_secret, showcase
+from tests.support.loops import beside
 from voke_operator.kube.client import Client
 from voke_operator.kube.reach import from_kubeconfig
+from voke_sim.by_hand import DEFAULT_PORT, serve_inverter
 from voke_sim.voke.judge import Verdict
 
 STATE_VARIABLE: Final = "VOKE_CLUSTER_DIRECTORY"
@@ -77,7 +79,7 @@ def up() -> None:
                 start_new_session=True,
             )
         _PID.write_text(str(serving.pid))
-        print("Starting the cluster; this takes half a minute.", file=sys.stderr)
+        print("Starting the cluster; this takes about a minute.", file=sys.stderr)
         deadline = time.monotonic() + _UP_WITHIN
         while not _READY.exists():
             if serving.poll() is not None or time.monotonic() > deadline:
@@ -91,6 +93,7 @@ def down() -> None:
     """End it, if it runs, wait for that, and remove what it made but for the logs: there are keys in it."""
     pid = _running()
     if pid is not None:
+        print("Ending the cluster; this takes up to half a minute.", file=sys.stderr)
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _DOWN_WITHIN
     while _running() is not None:
@@ -142,6 +145,7 @@ async def _world(release: RunningRelease, outside: socket.socket) -> None:
             aclosing(admin),
             showcase(_VOKE, tell=tell) as demo,
             Registrar(demo.voke, admin, own=OWN, tell=tell).registering(),
+            beside(serve_inverter(DEFAULT_PORT, host=ADDRESS, ended=asyncio.Event())),
             await asyncio.start_server(_forward_to(plane.port), sock=outside),
         ):
             demo.voke.ingest.on_judged = judged
@@ -197,8 +201,9 @@ def _running() -> int | None:
 def _words() -> str:
     path = os.pathsep.join(str(each) for each in (binaries.binaries(), binaries.tools()))
     plugins = Path(sys.prefix) / "bin"
+    by_sudo = ", in a shell of root's (sudo -s)" if "SUDO_USER" in os.environ else ""
     return f"""\
-A cluster runs on this computer, with the chart and three Plants. To use it:
+A cluster runs on this computer, with the chart and three Plants. To use it{by_sudo}:
 
     export KUBECONFIG={_KUBECONFIG}
     export PATH={path}:$PATH:{plugins}
@@ -213,7 +218,7 @@ A cluster runs on this computer, with the chart and three Plants. To use it:
     helm test voke-fleet -n {OWN}
     tail -f {_VOKE_LOG}     # what arrives at Voke, and its verdict
 
-`make cluster-down` ends it."""
+A PLC for a Plant of your own is at {ADDRESS}, port {DEFAULT_PORT}: docs/try.md. `{"sudo " if by_sudo else ""}make cluster-down` ends it."""
 
 
 def main() -> None:

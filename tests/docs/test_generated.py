@@ -51,7 +51,7 @@ def test_links_between_the_documents_lead_to_files() -> None:
     for document in [
         *DOCS.glob("*.md"),
         DOCS.parent / "README.md",
-        *DOCS.parent.glob("examples/*/README.md"),
+        *DOCS.parent.glob("examples/**/README.md"),
     ]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / Path(target)).exists(), (document.name, target)

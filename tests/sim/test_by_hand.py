@@ -13,8 +13,8 @@ from voke_sim.plc.bank import Bank
 from voke_sim.plc.server import ModbusServer, Unit
 
 
-def inverter(port: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "voke_sim", "inverter", "--port", str(port)]
+def inverter(port: int, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "voke_sim", "inverter", "--port", str(port), *more]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
@@ -23,6 +23,12 @@ async def test_an_inverter_does_not_share_its_port() -> None:
         second = await asyncio.to_thread(inverter, first.port)
         assert (second.returncode, second.stdout) == (1, "")
         assert second.stderr == f"port {first.port} is in use; choose another with --port\n"
+
+
+def test_an_inverter_listens_on_addresses_of_this_machine_only() -> None:
+    said = inverter(0, "--host", "203.0.113.7")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr == "cannot listen on 203.0.113.7, port 0: Cannot assign requested address\n"
 
 
 async def test_a_port_is_kept_while_connections_are_refused() -> None:

@@ -23,6 +23,7 @@ import yaml
 
 from tests.cluster.by_hand import STATE_VARIABLE
 from tests.cluster.release import OWN
+from tests.docs.walk import blocks_of
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -143,6 +144,11 @@ def test_what_the_documentation_and_the_command_itself_tell_to_try_works(shell: 
         "AGE",
     ]
     shell.until_ready()
+
+    (shell.home / "plant.yaml").write_text(dict(blocks_of("first-plant.md"))["yaml"])
+    apply, delete = (text for kind, text in blocks_of("try.md") if kind == "sh")
+    assert " of 9 read in " in (probed := shell.run(apply)), probed
+    shell.run(delete)
 
     documented = re.findall(r"^\| (`.+?) \|", DOCUMENT.read_text(), re.MULTILINE)
     commands = [each for cell in documented for each in re.findall(r"`(.+?)`", cell)]
