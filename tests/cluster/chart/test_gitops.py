@@ -14,6 +14,7 @@ from tests.cluster.chart.at_work import beside, operating
 from tests.cluster.charts import Release, rendered
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.installation import plant_document, secret_document
+from tests.support.loops import until
 from voke_operator import names
 
 Json = dict[str, Any]
@@ -58,7 +59,8 @@ async def test_what_is_in_git_is_what_is_there_after_the_operator_has_worked(
     release, document = Release(control_plane, namespace=f"{namespace}-system"), yaml.safe_dump_all(applied)
 
     async with beside(release, tmp_path, namespace) as here, operating(here, release):
-        await here.until("brno", lambda plant: plant.get("status", {}).get("gateway"))
+        await here.until("brno", lambda plant: plant.get("status", {}).get("credentials"))
+        await until(lambda: control_plane.get("statefulsets", "-n", namespace)["items"], within=60)
         differs = control_plane.kubectl("diff", *BY_GIT, "-f", "-", given=document, check=False)
         assert (differs.returncode, differs.stdout) == (0, ""), differs.stderr
     tracked = "app.kubernetes.io/instance"
