@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config
@@ -28,7 +27,7 @@ from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from voke_operator.kube import plugin
 from voke_operator.kube.plugin import Credential, PluginError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 logging.getLogger("kubernetes.aio.config.kube_config").setLevel(logging.CRITICAL)  # it raises what it logs
 
 _LIFE: Final = 60.0
@@ -205,11 +204,13 @@ class _Renewal:
         self._clock = wall_clock
         self._one_at_a_time = threading.Lock()
         self._asked = self._due = self._ends = 0.0
-        """Epoch seconds: of the last answer, of the next question, and until when the token counts."""
+        """Epoch seconds: of the last question, of the next one, and until when the token counts."""
         self._keep(first)
 
     async def __call__(self, configuration: Configuration) -> None:
-        if self._clock() >= self._due:
+        now = self._clock()
+        asked_already = self._one_at_a_time.locked() and now < self._ends  # nobody waits without need
+        if now >= self._due and not asked_already:
             await asyncio.to_thread(self._renew)
         configuration.api_key["BearerToken"] = f"Bearer {self._token}"
 
@@ -224,10 +225,11 @@ class _Renewal:
             try:
                 self._keep(self._ask())
             except (PluginError, OSError) as error:
-                self._due = self._clock() + _SPARED
-                if self._clock() >= self._ends:
+                self._asked = self._clock()
+                self._due = self._asked + _SPARED
+                if self._asked >= self._ends:
                     raise ConfigException(f"no token for the API server: {error}") from None
-                log.warning("no new token for the API server, the one before still counts", why=str(error))
+                log.warning("no new token for the API server, the one before still counts: %s", error)
 
     def _keep(self, given: Credential) -> None:
         if given.token is None:

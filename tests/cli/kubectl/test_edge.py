@@ -113,6 +113,27 @@ def obedient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return told
 
 
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"server": "https://10.0.0.1:6443", "insecure-skip-tls-verify": True},
+        {"server": "http://10.0.0.1:8080"},
+    ],
+)
+def test_a_server_that_would_not_be_verified_is_asked_for_nothing(
+    obedient: Path, cluster: dict[str, object]
+) -> None:
+    view = {"clusters": [{"name": "company", "cluster": cluster}]}
+    obedient.with_name("answer").write_text(json.dumps(view))
+    for command in (["status"], ["credentials", "x"], ["probe", "x"], ["release", "x"]):
+        said = CliRunner().invoke(app, [*command, "--context", "company"])
+        assert said.exit_code == 1
+        assert "without verifying it. Give certificate-authority instead of insecure-skip-tls" in said.output
+    asked = obedient.read_text().split()
+    assert asked.count("--context=company") == asked.count("view") == 4
+    assert "get" not in asked
+
+
 NO_NAMES = ["--kubeconfig=/tmp/x", "-oyaml", "../../secrets/keys", "a/b", "a?b", "A", "", "a\n"]
 
 
