@@ -35,10 +35,12 @@ from voke_operator.names import OWNED
 
 Json = dict[str, Any]
 PLUGIN = f"""#!{sys.executable}
-import json, os, pathlib
+import json, os, pathlib, time
 here = pathlib.Path(__file__).parent
 with (here / "asked").open("a") as log:
     log.write(os.environ["KUBERNETES_EXEC_INFO"] + "\\n")
+while (here / "slow").exists():
+    time.sleep(0.02)
 print(os.environ["SAYS"] if "SAYS" in os.environ else (here / "answer").read_text())
 raise SystemExit(int(os.environ.get("ENDS", "0")))
 """
@@ -174,6 +176,27 @@ async def test_a_plugin_is_asked_again_before_its_token_ends_and_may_fail_as_lon
     cluster = told["spec"]["cluster"]
     assert (cluster["server"], cluster["tls-server-name"]) == (f"https://{front.address}{PREFIX}/", NAME)
     assert cluster["certificate-authority-data"], "a file is read for it"
+
+
+async def test_nobody_waits_for_a_slow_plugin_while_the_token_before_counts(
+    front: Front, control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    first, second = (token_of(control_plane.service_account(namespace, name)) for name in ("first", "second"))
+    plugin, now, slow = Plugin(tmp_path, VERSIONS[0]), time.time(), tmp_path / "slow"
+    plugin.answers(token=first, until=now + 900)
+    kubeconfig = front.kubeconfig(plugin.user())
+    async with contextlib.aclosing(
+        Client(await from_kubeconfig(kubeconfig, wall_clock=lambda: now))
+    ) as client:
+        plugin.answers(token=second, until=now + 1800)
+        slow.touch()
+        now += 850
+        asks = asyncio.create_task(user_of(client))
+        await until(lambda: len(plugin.told) == 2)
+        assert await user_of(client) == "first"
+        assert not asks.done()
+        slow.unlink()
+        assert await asks == "second"
 
 
 @pytest.mark.usefixtures("crds")
