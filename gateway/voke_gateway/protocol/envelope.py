@@ -130,7 +130,8 @@ def parse_command(payload: bytes) -> CommandMessage:
 
 def _sealed(content: bytes, ts: int, n: str, sig: str) -> bytes:
     comma = b"," if len(content) > len(b"{}") else b""
-    return b'%b%b"n":%b,"sig":"%b","ts":%d}' % (content[:-1], comma, canonical(n), sig.encode(), ts)
+    nonce = b'"%b"' % n.encode() if n.isascii() and n.isalnum() else canonical(n)
+    return b'%b%b"n":%b,"sig":"%b","ts":%d}' % (content[:-1], comma, nonce, sig.encode(), ts)
 
 
 def _object(text: bytes) -> dict[str, Any]:

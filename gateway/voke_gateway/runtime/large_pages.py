@@ -54,7 +54,11 @@ def collapse() -> bool:
 
     madvise = ctypes.CDLL(None, use_errno=True).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for start, end in small_pages((_MEMORY / "smaps").read_text()):
+    try:
+        smaps = (_MEMORY / "smaps").read_text()
+    except OSError:
+        return False
+    for start, end in small_pages(smaps):
         for place in range(start, end, LARGE_PAGE):
             if madvise(place, LARGE_PAGE, _COLLAPSE) and ctypes.get_errno() == errno.EINVAL:
                 log.debug("no large pages", reason="the kernel is older than 6.1, or they are switched off")
