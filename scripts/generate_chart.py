@@ -61,6 +61,7 @@ def names_template() -> str:
             own_namespace(lease="{{ .Values.lease.name }}", issuer="{{ .Values.issuer.secretName }}")
         ),
         "secretTypes": json.dumps(names.SECRET_TYPES),
+        "bundleType": names.BUNDLE_SECRET_TYPE,
         "fleetCaType": names.FLEET_CA_SECRET_TYPE,
         "managedByLabel": names.MANAGED_BY,
         "managedBy": names.FIELD_MANAGER,

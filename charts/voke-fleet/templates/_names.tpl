@@ -85,6 +85,10 @@
 ["voke.lovinka.com/plant-credentials", "voke.lovinka.com/bundle", "voke.lovinka.com/fleet-ca"]
 {{- end }}
 
+{{- define "voke-fleet.bundleType" -}}
+voke.lovinka.com/bundle
+{{- end }}
+
 {{- define "voke-fleet.fleetCaType" -}}
 voke.lovinka.com/fleet-ca
 {{- end }}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from voke_api.resources.common import KeyedBy, Model, Uuid
 
@@ -25,7 +25,13 @@ PLANT_CONDITIONS: Final = (
 """``Ready`` = CredentialsReady ∧ GatewayReady ∧ CloudConnected ∧ at least one device read."""
 
 
-class Condition(Model):
+class Observed(Model):
+    """Fields of newer versions do not count: whoever cannot read a status would take no key to be in force."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Condition(Observed):
     """One fact about an object, as ``metav1.Condition``."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
@@ -42,7 +48,7 @@ class Condition(Model):
     """``metadata.generation`` that it speaks of."""
 
 
-class CredentialInUse(Model):
+class CredentialInUse(Observed):
     """One credential of a plant: which, never what."""
 
     name: Literal["hmac", "password", "mtls", "jwt"]
@@ -57,7 +63,7 @@ class CredentialInUse(Model):
     """Ids of keys that are about to take its place: the plant's Secret may hold one of them already."""
 
 
-class PlantObserved(Model):
+class PlantObserved(Observed):
     """What the operator found, written only when it changes."""
 
     observed_generation: int = 0
@@ -76,7 +82,7 @@ class PlantObserved(Model):
     """The keys and certificates in use, by purpose."""
 
 
-class PoolObserved(Model):
+class PoolObserved(Observed):
     """What the operator found, written only when it changes."""
 
     observed_generation: int = 0

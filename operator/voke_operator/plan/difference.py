@@ -134,9 +134,11 @@ def restarts(wanted: Mapping[str, Any], annotations: Mapping[str, str]) -> str:
 
     Args:
         wanted: An object of any kind.
-        annotations: Of the one that there is.
+        annotations: Of the one that there is; on what has no pod template they are somebody's.
     """
     said = wanted["metadata"].get("annotations", {})
+    if names.TEMPLATE_HASH_ANNOTATION not in said:
+        return ""
     if said.get(names.TEMPLATE_HASH_ANNOTATION) != annotations.get(names.TEMPLATE_HASH_ANNOTATION):
         return "the gateway restarts"
     if said.get(names.APPLIED_ANNOTATION) != annotations.get(names.APPLIED_ANNOTATION):

@@ -98,7 +98,8 @@ class Children:
             metadata = self._objects.get(resource, ref.namespace, ref.name)
             if metadata is None:
                 continue
-            if self._right.get(ref) == (metadata.uid, _hash_of(document), metadata.generation):
+            right = (metadata.uid, _hash_of(document), metadata.generation)
+            if self._right.get(ref) == right and _is_marked(metadata, document):
                 seen[ref] = _observed(ref, metadata)
                 continue
             try:
@@ -201,6 +202,13 @@ def owner_of(kind: str, name: Name) -> Key | None:
 
 def _hash_of(document: Mapping[str, Any]) -> str:
     return str(document["metadata"]["annotations"][names.HASH_ANNOTATION])
+
+
+def _is_marked(metadata: Metadata, wanted: Mapping[str, Any]) -> bool:
+    """Whether an object has the labels and annotations that are wanted: its generation says nothing of them."""
+    said = wanted["metadata"]
+    marks = ((metadata.labels, said["labels"]), (metadata.annotations, said["annotations"]))
+    return all(ours.items() <= there.items() for there, ours in marks)
 
 
 def _observed(ref: ObjectRef, metadata: Metadata, live: Object | None = None) -> Observed:

@@ -149,6 +149,23 @@ def test_the_operators_types_alone_are_not_enough(whole: Release) -> None:
     assert "a CA belongs into the operator's namespace voke-system, and south/ca is elsewhere" in said
 
 
+def test_the_label_may_be_put_back_on_a_bundle_and_on_nothing_else(whole: Release) -> None:
+    keys = secret("copied", type_=names.PLANT_SECRET_TYPE)
+    bundle = secret("voke-bundle-copied-0", type_=names.BUNDLE_SECRET_TYPE)
+    for given in (keys, bundle):
+        whole.plane.kubectl("create", "-n", "south", "-f", "-", given=given)
+    without = "is without it"
+    adopted = secret("copied", type_=names.PLANT_SECRET_TYPE, ours=True)
+    assert f"south/copied {without}" in denied(whole, "south", "replace", "-f", "-", given=adopted)
+    assert f"south/copied {without}" in denied(whole, "south", "delete", "secret", "copied")
+    name = "voke-bundle-copied-0"
+    assert f"south/{name} {without}" in denied(whole, "south", "replace", "-f", "-", given=bundle)
+    assert f"south/{name} {without}" in denied(whole, "south", "delete", "secret", name)
+    labelled = secret(name, type_=names.BUNDLE_SECRET_TYPE, ours=True)
+    whole.plane.kubectl("-n", "south", "replace", "-f", "-", given=labelled, kubeconfig=whole.kubeconfig())
+    whole.plane.kubectl("delete", "secret", "copied", name, "-n", "south")
+
+
 def test_there_is_no_way_round_the_policy(whole: Release) -> None:
     """Whoever has stolen the operator's token: a name that the server makes up, a token's Secret, a label taken off."""
     own_types = "the operator may write Secrets of its own types only"

@@ -146,6 +146,28 @@ async def test_an_object_that_is_as_it_is_to_be_is_taken_over_without_a_change(
     assert await generation() == before, "the gateway does not restart"
 
 
+@pytest.mark.parametrize("part", ["annotations", "labels"])
+async def test_a_mark_that_somebody_has_removed_is_put_back_and_the_gateway_does_not_restart(
+    client: Client, namespace: str, part: str
+) -> None:
+    fleet = Fleet(client, namespace)
+    await fleet.bring_in_order(SAID)
+    before = await fleet.live()
+    workload = wanted(namespace, SAID)[-1]
+    marks = {
+        "annotations": (names.APPLIED_ANNOTATION, names.TEMPLATE_HASH_ANNOTATION),
+        "labels": (names.SHARD_LABEL,),
+    }
+    for mark in marks[part]:
+        patch = {"metadata": {part: {mark: None}}}
+        resource, name = RESOURCES["StatefulSet"], workload["metadata"]["name"]
+        changed = await client.patch(resource, namespace, name, patch, resource_version=None)
+        fleet.objects.written(resource, changed)
+        (step,) = await fleet.bring_in_order(SAID)
+        assert step.ref.kind == "StatefulSet"
+        assert await fleet.live() == before
+
+
 async def test_making_a_new_object_never_overwrites_one(client: Client, namespace: str) -> None:
     fleet = Fleet(client, namespace)
     (*_, service, _) = wanted(namespace, {})

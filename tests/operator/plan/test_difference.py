@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from voke_api.resources.pool import GatewayPoolSpec
+from voke_operator import names
 from voke_operator.plan.difference import (
     Action,
     Conflict,
@@ -68,6 +69,16 @@ def test_a_new_image_restarts_the_gateway_and_says_so() -> None:
     assert isinstance(step, Step)
     assert step.restarts
     assert step.reason == "what is wanted of it has changed; the gateway restarts"
+
+
+def test_what_somebody_wrote_on_a_service_does_not_make_it_wait_for_a_restart() -> None:
+    service = ref_of(DOCUMENTS[0])
+    there = observed()
+    strange = {names.TEMPLATE_HASH_ANNOTATION: "x", names.APPLIED_ANNOTATION: "x", names.HASH_ANNOTATION: "x"}
+    there[service] = replace(there[service], annotations=strange)
+    (step,) = steps(there=there)
+    assert isinstance(step, Step)
+    assert (step.ref, step.restarts) == (service, False)
 
 
 def test_what_somebody_else_changed_is_put_right() -> None:
