@@ -52,10 +52,10 @@ class Wanted:
     """By condition type."""
     summary: tuple[str, Callable[[Mapping[str, Finding]], Finding]] | None = None
     """A condition that is made from the others, and how."""
-    decided: Mapping[str, object] = field(default_factory=dict)
-    """Other fields of the status that are decisions, by name: written at once."""
     attached: Mapping[str, tuple[str, object]] = field(default_factory=dict)
     """Other fields that are written with a condition, by name: its type and the value."""
+    counts: Mapping[str, tuple[str, object]] = field(default_factory=dict)
+    """As ``attached``; what was decided and changes with each of many, so that it is written soon and together."""
 
 
 def plant_status(facts: PlantFacts) -> Wanted:
