@@ -204,26 +204,39 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
         said = f"gateway {name} has not been asked yet"
         return _finding("Unknown", Reason.NOT_ASKED, said, hold=True)
     applied = seen.gateway.bundle_generation
+    report = _report(facts)
+    refused = report is not None and report.state == "Invalid"
     if applied is None or applied < bundle.generation:
         has = "no bundle yet" if applied is None else f"bundle {applied}"
         said = f"bundle {bundle.generation} with this plant is written, and gateway {name} has {has}"
         if bundle.late:
             return _finding("False", Reason.BUNDLE_LATE, f"{said}; see to its pod: {pod}")
-        return _finding("False", Reason.BUNDLE_PENDING, said, hold=_report(facts) is not None)
-    report = _report(facts)
+        return _finding("False", Reason.BUNDLE_PENDING, said, hold=report is not None and not refused)
     if report is None:
         said = (
             f"gateway {name} has bundle {applied} and does not run this plant; its log says why: "
             f"kubectl -n {facts.namespace} logs {pod_of(name)}"
         )
         return _finding("False", Reason.PLANT_REFUSED, said)
-    if report.state == "Invalid":
-        return _finding("False", Reason.PLANT_REFUSED, f"gateway {name}: {report.message}")
+    if refused:
+        return _refused(facts, applied, report.message)
     if report.state == "Stopping":
         return _finding("False", Reason.STOPPING, f"gateway {name} is about to stop it")
     if report.message:
         return _finding("False", Reason.STARTING, f"gateway {name}: {report.message}")
     return _running(facts)
+
+
+def _refused(facts: PlantFacts, applied: int, why: str) -> Finding:
+    """The gateway runs no plant, or an older version: by itself, or because its bundle notes that it has to."""
+    name, newest = facts.placement.gateway, facts.bundle.newest
+    if facts.credentials.cause is not None:
+        said = f"gateway {name} gets the newest version when the credentials are there"
+        return _finding("False", Reason.BUNDLE_PENDING, said)
+    if applied < newest:
+        said = f"bundle {newest} is written, and gateway {name} has bundle {applied}"
+        return _finding("False", Reason.BUNDLE_PENDING, said)
+    return _finding("False", Reason.PLANT_REFUSED, f"gateway {name}: {why}")
 
 
 def _running(facts: PlantFacts) -> Finding:

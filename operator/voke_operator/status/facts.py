@@ -72,6 +72,8 @@ class BundleFacts:
     """Of the first bundle with this version of the plant; None: none was written yet."""
     plant_generation: int | None = None
     """``metadata.generation`` of the Plant in it; an older one if the newest cannot be used."""
+    newest: int = 0
+    """Of the newest bundle; it may differ from ``generation`` by other plants, or by what it notes of this one."""
     late: bool = False
     """The gateway was given more time than it needs to take it in."""
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.plants import PLANT_ID
-from tests.support.site_facts import DEVICES, REFUSED, WELL, on_gateway, saying, seen, site
+from tests.support.site_facts import DEVICES, IN_USE, REFUSED, WELL, on_gateway, saying, seen, site
 from voke_api.resources.observed import PLANT_CONDITIONS, Condition, CredentialInUse, PlantObserved
 from voke_api.status import SessionStatus
 from voke_operator.status.conditions import plant_status, ready
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING, STARTING, Damper, Rate
-from voke_operator.status.facts import Cause, CredentialFacts, Finding, PlantFacts, Seen
+from voke_operator.status.facts import BundleFacts, Cause, CredentialFacts, Finding, PlantFacts, Seen
 from voke_operator.status.reasons import Reason
 
 GOOD = WELL
@@ -204,6 +204,40 @@ def test_other_words_for_the_same_state_wait_for_a_minute() -> None:
     plant.passes(200)
     assert plant.writes == [first, first + REWORDING]
     assert plant.status.devices == "3/5"
+
+
+def test_what_gets_worse_again_has_to_last_again() -> None:
+    plant = settled()
+    plant.becomes(ONE_SILENT)
+    plant.passes(60)
+    plant.becomes(ALL_SILENT)
+    plant.passes(LASTING - 1)
+    assert len(plant.writes) == 1
+    plant.passes(1)
+    assert len(plant.writes) == 2
+
+
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_a_cause_that_was_mended_does_not_look_as_if_the_gateway_refused_the_plant(
+    *,
+    ran_before: bool,
+) -> None:
+    plant = settled() if ran_before else Object()
+    cause = Cause(Reason.SECRET_NOT_ALLOWED, "Secret voke-broker-ca lacks the label that lets Plants use it")
+    answer = seen(on_gateway(state="Invalid", message=cause.message))
+    noted = replace(WELL, seen=answer, bundle=replace(WELL.bundle, newest=7))
+    newest = BundleFacts(generation=7 if ran_before else 8, plant_generation=3, newest=8)
+    said = set()
+    for facts, seconds in (
+        (replace(noted, credentials=CredentialFacts(cause=cause, in_use=IN_USE)), 60.0),
+        (noted, 0.25),
+        (replace(noted, bundle=newest), 5.0),
+        (replace(WELL, bundle=newest, seen=seen(on_gateway(), bundle=8)), 60.0),
+    ):
+        plant.becomes(facts)
+        plant.passes(seconds)
+        said |= {plant.says("Ready").reason, plant.says("GatewayReady").reason}
+    assert said == {"SecretNotAllowed", "BundlePending", "Running", "AllWell"}
 
 
 def test_a_write_for_one_reason_takes_along_only_what_has_lasted() -> None:
