@@ -40,6 +40,8 @@ _KEYS_REFUSED: Final = frozenset({Reason.LOGIN_REFUSED, Reason.CERTIFICATE_REFUS
 """That may well be so because nobody has registered the keys."""
 _MOST_PROBLEMS: Final = 3
 _POOL: Final = ("spec", "pool")
+_PROFILE: Final = ("profile",)
+"""Where the path of a device's ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,8 @@ def _first(findings: Sequence[Finding]) -> Finding:
 def _credentials(facts: PlantFacts) -> Finding:
     credentials = facts.credentials
     if credentials.cause is not None:
-        return _said("False", credentials.cause, facts.generation)
+        awaited = credentials.cause.reason is Reason.SECRET_MISSING
+        return _said("False", credentials.cause, facts.generation, awaited=awaited)
     if credentials.warning is not None:
         return _said("True", credentials.warning, facts.generation)
     names = listed(
@@ -148,19 +151,20 @@ def _registered(facts: PlantFacts) -> Finding:
 
 
 def _gateway(facts: PlantFacts) -> Finding:
-    cause = _asked_for(facts) or facts.placement.cause
+    wrong = _asked_for(facts)
+    cause = wrong or facts.placement.cause
     if cause is not None:
-        return _said("False", cause, facts.generation)
+        awaited = wrong is not None and all(_is_reference(each) for each in _errors(facts))
+        return _said("False", cause, facts.generation, awaited=awaited)
     if not facts.placement.gateway:
-        return _said(
-            "False", Cause(Reason.UNPLACED, "no gateway has been chosen for it yet"), facts.generation
-        )
+        unplaced = Cause(Reason.UNPLACED, "no gateway has been chosen for it yet")
+        return _said("False", unplaced, facts.generation, awaited=True)
     return _at_gateway(facts)
 
 
 def _asked_for(facts: PlantFacts) -> Cause | None:
     """What is wrong with the Plant as it was written."""
-    errors = [each for each in facts.problems if each.severity is Severity.ERROR]
+    errors = _errors(facts)
     state = _older_version(facts)
     if missing := [each for each in errors if each.path == _POOL]:
         return Cause(
@@ -173,6 +177,15 @@ def _asked_for(facts: PlantFacts) -> Cause | None:
         more = f"; and {len(errors) - _MOST_PROBLEMS} more" if len(errors) > _MOST_PROBLEMS else ""
         return Cause(Reason.INVALID, f"{said}{more}. {state}")
     return None
+
+
+def _errors(facts: PlantFacts) -> list[Problem]:
+    return [each for each in facts.problems if each.severity is Severity.ERROR]
+
+
+def _is_reference(problem: Problem) -> bool:
+    """Whether it is about what the Plant names, and not about the Plant alone."""
+    return problem.path == _POOL or problem.path[-1:] == _PROFILE
 
 
 def _problem(problem: Problem) -> str:
@@ -351,8 +364,13 @@ def _finding(
     return Finding(status=status, reason=reason, message=message, generation=generation, hold=hold)
 
 
-def _said(status: ConditionStatus, cause: Cause, generation: int) -> Finding:
+def _said(status: ConditionStatus, cause: Cause, generation: int, *, awaited: bool = False) -> Finding:
     """What was decided."""
     return Finding(
-        status=status, reason=cause.reason, message=cause.message, generation=generation, prompt=True
+        status=status,
+        reason=cause.reason,
+        message=cause.message,
+        generation=generation,
+        prompt=True,
+        awaited=awaited,
     )

@@ -4,8 +4,8 @@
   per object per :data:`INTERVAL`. Other words for the same state wait until :data:`REWORDING` after the last write.
 * How many plants and gateways a pool has is written within :data:`COUNTING`, with all that came in that time.
 * A new generation and where a plant runs do not wait at all. An object without conditions gets them all at once: bad
-  news immediately, and if it is only starting, when it has started, or after :data:`STARTING`. What was decided (such as
-  that a Secret is missing) waits no longer than what got better.
+  news immediately, and if it is only starting, when it has started, or after :data:`STARTING`; so it is if something
+  that it refers to is not there yet. What was decided waits no longer than what got better.
 * All objects share a rate. Who has to wait is told when to ask again.
 
 Time is passed in, and nothing here writes.
@@ -261,8 +261,8 @@ def _kind(
 
 
 def _is_starting(standing: Mapping[str, Finding]) -> bool:
-    """Whether there is neither success to be told nor a decision against it."""
-    refused = any(each.prompt and each.status == "False" for each in standing.values())
+    """Whether there is neither success to be told nor a decision against it that will stand."""
+    refused = any(each.prompt and not each.awaited and each.status == "False" for each in standing.values())
     return standing[READY].status != "True" and not refused
 
 

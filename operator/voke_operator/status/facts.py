@@ -32,6 +32,8 @@ class Finding:
     """``metadata.generation`` that it speaks of; None: the one that the object's condition has."""
     prompt: bool = False
     """A decision, not an observation that may pass: said at once, even if it is for the worse."""
+    awaited: bool = False
+    """What is missing may come with the next file that is applied: a new object has time for that, as for its start."""
     hold: bool = False
     """Only for an object that has no such condition yet; what it has, stands."""
 

@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 
 from tests.support.plants import PLANT_ID
 from tests.support.site_facts import DEVICES, IN_USE, REFUSED, WELL, on_gateway, saying, seen, site
+from voke_api.problems import Problem
 from voke_api.resources.observed import PLANT_CONDITIONS, Condition, CredentialInUse, PlantObserved
 from voke_api.status import SessionStatus
 from voke_operator.status.conditions import plant_status, ready
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING, STARTING, Damper, Rate
-from voke_operator.status.facts import BundleFacts, Cause, CredentialFacts, Finding, PlantFacts, Seen
+from voke_operator.status.facts import (
+    BundleFacts,
+    Cause,
+    CredentialFacts,
+    Finding,
+    PlacementFacts,
+    PlantFacts,
+    Seen,
+)
 from voke_operator.status.reasons import Reason
 
 GOOD = WELL
@@ -138,10 +147,58 @@ def test_a_plant_that_takes_long_to_start_says_so() -> None:
 
 def test_bad_news_of_a_new_plant_do_not_wait() -> None:
     plant = Object()
-    gone = Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")
-    plant.becomes(replace(saying(None, bundle=6), credentials=CredentialFacts(cause=gone)))
+    empty = Cause(Reason.SECRET_INVALID, "Secret brno-keys: it has no tls.key")
+    plant.becomes(replace(saying(None, bundle=6), credentials=CredentialFacts(cause=empty)))
     assert plant.writes == [0.0]
-    assert plant.says("Ready").reason == "SecretMissing"
+    assert plant.says("Ready").reason == "SecretInvalid"
+    other = Object()
+    wrong = Problem(path=("spec", "devices", 0, "points", 1, "scaleFrom"), message="there is no such field")
+    other.becomes(replace(NAMELESS, problems=(wrong, *NAMELESS.problems)))
+    assert other.writes == [0.0]
+
+
+NAMELESS = replace(
+    WELL,
+    problems=(Problem(path=("spec", "devices", 0, "profile"), message="there is no DeviceProfile acme"),),
+    credentials=CredentialFacts(),
+    placement=PlacementFacts(),
+    bundle=BundleFacts(),
+    seen=Seen(),
+)
+"""Applied before the DeviceProfile that it names."""
+POOLLESS = replace(
+    NAMELESS, problems=(Problem(path=("spec", "pool"), message="there is none", value="north"),)
+)
+KEYLESS = replace(
+    NAMELESS,
+    problems=(),
+    credentials=CredentialFacts(cause=Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")),
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"), [(NAMELESS, "Invalid"), (POOLLESS, "PoolMissing"), (KEYLESS, "SecretMissing")]
+)
+def test_what_a_new_plant_refers_to_may_come_with_the_next_file(before: PlantFacts, reason: str) -> None:
+    plant = Object()
+    plant.becomes(before)
+    plant.passes(STARTING / 2)
+    plant.becomes(GOOD)
+    assert plant.writes == [STARTING / 2]
+    assert plant.says("Ready").reason == "AllWell"
+    forgotten = Object()
+    forgotten.becomes(before)
+    forgotten.passes(60)
+    assert forgotten.writes == [STARTING]
+    assert forgotten.says("Ready").reason == reason
+
+
+def test_what_a_plant_that_ran_refers_to_is_missed_at_once() -> None:
+    plant = settled()
+    began = plant.now
+    plant.becomes(replace(WELL, generation=4, problems=NAMELESS.problems))
+    assert plant.writes == [began]
+    assert plant.says("Ready").reason == "Invalid"
 
 
 def test_what_gets_worse_is_written_after_it_has_lasted() -> None:
