@@ -24,6 +24,7 @@ from voke_operator.status.reports import gateway_report, plant_report
 DEVICES = ("INV1", "INV2", "BAT1", "MTR1", "INV3")
 """The first three are behind plc1, the others behind plc2."""
 REFUSED = FaultStatus(kind="unreachable", detail="cannot connect to 10.20.3.11:502: connection refused")
+NO_ANSWER = FaultStatus(kind="unreachable", detail="cannot connect to 10.20.3.11:502: no answer in 2 s")
 SILENT = FaultStatus(kind="timeout", detail="no reply in 2 s on holding 40–43, unit 3")
 
 

@@ -236,7 +236,7 @@ class Uplink:
             if isinstance(error, CertificateRefusedError):
                 self._say(CERTIFICATE_REFUSED, str(error))
             else:
-                self._say(BROKER_UNREACHABLE, f"no connection to {_address(self._plant)}: {error}")
+                self._say(BROKER_UNREACHABLE, f"no connection to Voke: {error}")
             return self._network_backoff.next()
         except OSError as error:
             if error.errno not in _NO_FILES:

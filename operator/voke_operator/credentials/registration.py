@@ -94,7 +94,7 @@ def describe(
         files[HMAC_KEY] = material[HMAC_KEY]
     if TLS_CERTIFICATE in material:
         leaf = x509.load_pem_x509_certificate(material[TLS_CERTIFICATE])
-        facts["certificateSerial"] = f"{leaf.serial_number:x}"
+        facts["certificateSerial"] = _hex(leaf.serial_number)
         facts["certificateSha256"] = leaf.fingerprint(SHA256()).hex()
         facts["certificateNotAfter"] = rfc3339(leaf.not_valid_after_utc)
         if TLS_KEY in material:
@@ -108,6 +108,11 @@ def describe(
             raise ValueError(f"{JWT_PRIVATE} is not an RSA key")
         files |= jwt_public(key)
     return Registration(facts=facts, files=files)
+
+
+def _hex(serial: int) -> str:
+    """As OpenSSL and CAs write it: whole bytes."""
+    return serial.to_bytes(max(1, (serial.bit_length() + 7) // 8)).hex()
 
 
 def confirmation(in_use: Collection[CredentialInUse]) -> str:

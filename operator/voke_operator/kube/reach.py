@@ -111,10 +111,9 @@ def _why(error: Exception) -> str:
 
 
 def _choose(path: Path | None, context: str | None) -> _Chosen:
-    where = str(path or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-    merged: Any = KubeConfigMerger(where)  # type: ignore[no-untyped-call]
+    merged: Any = KubeConfigMerger(_where(path))  # type: ignore[no-untyped-call]
     if not merged.paths:
-        raise ConfigException(f"there is no {where}")
+        raise ConfigException("there is no such file")
     named = [each.get("current-context") for each in merged.config_files.values()]
     name = context or next(filter(None, named), None)
     if name is None:
@@ -239,8 +238,13 @@ class _Renewal:
         self._due = self._asked + max(_SPARED, (self._ends - self._asked) * _USED)
 
 
+def _where(path: Path | None) -> str:
+    """The file, or several with colons between them."""
+    return str(path or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+
 def _called(path: Path | None) -> str:
-    return "kubeconfig" if path is None else f"kubeconfig {path}"
+    return f"kubeconfig {_where(path)}"
 
 
 def in_cluster() -> Configuration:

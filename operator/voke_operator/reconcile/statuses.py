@@ -179,6 +179,7 @@ class Statuses:
             bundle=BundleFacts(
                 generation=record.written,
                 plant_generation=None if record.written is None else record.packed_generation,
+                newest=0 if shard is None else self._fleet.shard(shard).generation,
                 late=self._late(shard, record.written),
             ),
             seen=Seen() if shard is None else self._gateways.view(shard).of(name.name),

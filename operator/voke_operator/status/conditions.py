@@ -40,6 +40,8 @@ _KEYS_REFUSED: Final = frozenset({Reason.LOGIN_REFUSED, Reason.CERTIFICATE_REFUS
 """That may well be so because nobody has registered the keys."""
 _MOST_PROBLEMS: Final = 3
 _POOL: Final = ("spec", "pool")
+_PROFILE: Final = ("profile",)
+"""Where the path of a device's ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +54,10 @@ class Wanted:
     """By condition type."""
     summary: tuple[str, Callable[[Mapping[str, Finding]], Finding]] | None = None
     """A condition that is made from the others, and how."""
-    decided: Mapping[str, object] = field(default_factory=dict)
-    """Other fields of the status that are decisions, by name: written at once."""
     attached: Mapping[str, tuple[str, object]] = field(default_factory=dict)
     """Other fields that are written with a condition, by name: its type and the value."""
+    counts: Mapping[str, tuple[str, object]] = field(default_factory=dict)
+    """As ``attached``; what was decided and changes with each of many, so that it is written soon and together."""
 
 
 def plant_status(facts: PlantFacts) -> Wanted:
@@ -118,7 +120,8 @@ def _first(findings: Sequence[Finding]) -> Finding:
 def _credentials(facts: PlantFacts) -> Finding:
     credentials = facts.credentials
     if credentials.cause is not None:
-        return _said("False", credentials.cause, facts.generation)
+        awaited = credentials.cause.reason is Reason.SECRET_MISSING
+        return _said("False", credentials.cause, facts.generation, awaited=awaited)
     if credentials.warning is not None:
         return _said("True", credentials.warning, facts.generation)
     names = listed(
@@ -148,19 +151,20 @@ def _registered(facts: PlantFacts) -> Finding:
 
 
 def _gateway(facts: PlantFacts) -> Finding:
-    cause = _asked_for(facts) or facts.placement.cause
+    wrong = _asked_for(facts)
+    cause = wrong or facts.placement.cause
     if cause is not None:
-        return _said("False", cause, facts.generation)
+        awaited = wrong is not None and all(_is_reference(each) for each in _errors(facts))
+        return _said("False", cause, facts.generation, awaited=awaited)
     if not facts.placement.gateway:
-        return _said(
-            "False", Cause(Reason.UNPLACED, "no gateway has been chosen for it yet"), facts.generation
-        )
+        unplaced = Cause(Reason.UNPLACED, "no gateway has been chosen for it yet")
+        return _said("False", unplaced, facts.generation, awaited=True)
     return _at_gateway(facts)
 
 
 def _asked_for(facts: PlantFacts) -> Cause | None:
     """What is wrong with the Plant as it was written."""
-    errors = [each for each in facts.problems if each.severity is Severity.ERROR]
+    errors = _errors(facts)
     state = _older_version(facts)
     if missing := [each for each in errors if each.path == _POOL]:
         return Cause(
@@ -173,6 +177,15 @@ def _asked_for(facts: PlantFacts) -> Cause | None:
         more = f"; and {len(errors) - _MOST_PROBLEMS} more" if len(errors) > _MOST_PROBLEMS else ""
         return Cause(Reason.INVALID, f"{said}{more}. {state}")
     return None
+
+
+def _errors(facts: PlantFacts) -> list[Problem]:
+    return [each for each in facts.problems if each.severity is Severity.ERROR]
+
+
+def _is_reference(problem: Problem) -> bool:
+    """Whether it is about what the Plant names, and not about the Plant alone."""
+    return problem.path == _POOL or problem.path[-1:] == _PROFILE
 
 
 def _problem(problem: Problem) -> str:
@@ -204,26 +217,39 @@ def _at_gateway(facts: PlantFacts) -> Finding:  # noqa: PLR0911 - one line for e
         said = f"gateway {name} has not been asked yet"
         return _finding("Unknown", Reason.NOT_ASKED, said, hold=True)
     applied = seen.gateway.bundle_generation
+    report = _report(facts)
+    refused = report is not None and report.state == "Invalid"
     if applied is None or applied < bundle.generation:
         has = "no bundle yet" if applied is None else f"bundle {applied}"
         said = f"bundle {bundle.generation} with this plant is written, and gateway {name} has {has}"
         if bundle.late:
             return _finding("False", Reason.BUNDLE_LATE, f"{said}; see to its pod: {pod}")
-        return _finding("False", Reason.BUNDLE_PENDING, said, hold=_report(facts) is not None)
-    report = _report(facts)
+        return _finding("False", Reason.BUNDLE_PENDING, said, hold=report is not None and not refused)
     if report is None:
         said = (
             f"gateway {name} has bundle {applied} and does not run this plant; its log says why: "
             f"kubectl -n {facts.namespace} logs {pod_of(name)}"
         )
         return _finding("False", Reason.PLANT_REFUSED, said)
-    if report.state == "Invalid":
-        return _finding("False", Reason.PLANT_REFUSED, f"gateway {name}: {report.message}")
+    if refused:
+        return _refused(facts, applied, report.message)
     if report.state == "Stopping":
         return _finding("False", Reason.STOPPING, f"gateway {name} is about to stop it")
     if report.message:
         return _finding("False", Reason.STARTING, f"gateway {name}: {report.message}")
     return _running(facts)
+
+
+def _refused(facts: PlantFacts, applied: int, why: str) -> Finding:
+    """The gateway runs no plant, or an older version: by itself, or because its bundle notes that it has to."""
+    name, newest = facts.placement.gateway, facts.bundle.newest
+    if facts.credentials.cause is not None:
+        said = f"gateway {name} gets the newest version when the credentials are there"
+        return _finding("False", Reason.BUNDLE_PENDING, said)
+    if applied < newest:
+        said = f"bundle {newest} is written, and gateway {name} has bundle {applied}"
+        return _finding("False", Reason.BUNDLE_PENDING, said)
+    return _finding("False", Reason.PLANT_REFUSED, f"gateway {name}: {why}")
 
 
 def _running(facts: PlantFacts) -> Finding:
@@ -338,8 +364,13 @@ def _finding(
     return Finding(status=status, reason=reason, message=message, generation=generation, hold=hold)
 
 
-def _said(status: ConditionStatus, cause: Cause, generation: int) -> Finding:
+def _said(status: ConditionStatus, cause: Cause, generation: int, *, awaited: bool = False) -> Finding:
     """What was decided."""
     return Finding(
-        status=status, reason=cause.reason, message=cause.message, generation=generation, prompt=True
+        status=status,
+        reason=cause.reason,
+        message=cause.message,
+        generation=generation,
+        prompt=True,
+        awaited=awaited,
     )

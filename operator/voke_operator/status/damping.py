@@ -2,9 +2,10 @@
 
 * What got better is written at once, what got worse after it has lasted :data:`LASTING`; both within one write
   per object per :data:`INTERVAL`. Other words for the same state wait until :data:`REWORDING` after the last write.
+* How many plants and gateways a pool has is written within :data:`COUNTING`, with all that came in that time.
 * A new generation and where a plant runs do not wait at all. An object without conditions gets them all at once: bad
-  news immediately, and if it is only starting, when it has started, or after :data:`STARTING`. What was decided (such as
-  that a Secret is missing) waits no longer than what got better.
+  news immediately, and if it is only starting, when it has started, or after :data:`STARTING`; so it is if something
+  that it refers to is not there yet. What was decided waits no longer than what got better.
 * All objects share a rate. Who has to wait is told when to ask again.
 
 Time is passed in, and nothing here writes.
@@ -32,6 +33,8 @@ STARTING: Final = 3.0
 """Seconds that an object may take to start before that is worth a write."""
 _LONGEST: Final = 32_768
 """Characters of a condition's message; the API takes no more."""
+COUNTING: Final = 2.0
+"""Seconds for which what is counted is waited for, and between two writes of it."""
 REWORDING: Final = 60.0
 """Seconds since the last write, for a change of words only."""
 
@@ -82,6 +85,8 @@ class _Kind(Enum):
     """It is not there yet; or it is decided, or as good as before, for a newer generation."""
     SOON = auto()
     """Better, or decided."""
+    COUNTED = auto()
+    """The same state, of another number of things."""
     IF_IT_LASTS = auto()
     WORDS = auto()
     """Only the message differs, or what is written with it."""
@@ -90,6 +95,7 @@ class _Kind(Enum):
 _SPACING: Final = {
     _Kind.NOW: -math.inf,
     _Kind.SOON: INTERVAL,
+    _Kind.COUNTED: COUNTING,
     _Kind.IF_IT_LASTS: INTERVAL,
     _Kind.WORDS: REWORDING,
 }
@@ -114,6 +120,8 @@ class _Memory:
     written_at: float = -math.inf
     pending: dict[str, _Pending] = field(default_factory=dict)
     """By condition type."""
+    writing: set[str] = field(default_factory=set)
+    """Condition types that the last decision has written."""
 
     def renew(self, type_: str, kind: _Kind | None, now: float) -> bool:
         """Note how a condition differs now. Returns whether that is ripe."""
@@ -123,6 +131,9 @@ class _Memory:
             return False
         if kind in {_Kind.NOW, _Kind.SOON}:
             ripe_at = now
+        elif kind is _Kind.COUNTED:
+            waits = before is not None and before.kind is kind
+            ripe_at = before.ripe_at if before is not None and waits else now + COUNTING / 2
         elif before is None or before.kind not in {kind, _Kind.IF_IT_LASTS}:
             ripe_at = now + LASTING
         else:  # it lasts since then, even if the words have changed meanwhile
@@ -162,11 +173,10 @@ class Damper:
             along: The object is written now in any case, so that a new one's conditions go along.
         """
         memory = self._memory.setdefault(key, _Memory(now))
+        memory.writing = set()
         old = {each.type: each for each in observed.conditions}
         standing, ripe = _standing(wanted, old, observed, memory, now)
-        urgent = observed.observed_generation < wanted.generation or any(
-            getattr(observed, name) != value for name, value in wanted.decided.items()
-        )
+        urgent = observed.observed_generation < wanted.generation
         self._waiting.discard(key)
         due = now if urgent else _next(memory.pending.values(), memory.written_at)
         if not old and not along and _is_starting(standing):
@@ -181,12 +191,17 @@ class Damper:
         if not self._rate.take(now, urgent=urgent):
             self._waiting.add(key)
             return Decision(None, now + self._rate.wait(len(self._waiting)))
+        memory.writing = ripe
         rest = [each for type_, each in memory.pending.items() if type_ not in ripe]
         return Decision(_written(wanted, standing, ripe, observed, at), _next(rest, now))
 
     def written(self, key: Hashable, now: float) -> None:
-        """The write that was decided on succeeded."""
-        self._memory.setdefault(key, _Memory(now)).written_at = now
+        """The write that was decided on succeeded: whatever comes next has not lasted yet."""
+        memory = self._memory.setdefault(key, _Memory(now))
+        memory.written_at = now
+        for type_ in memory.writing:
+            memory.pending.pop(type_, None)
+        memory.writing = set()
 
     def forget(self, key: Hashable) -> None:
         """The object is gone."""
@@ -201,12 +216,10 @@ def _standing(
     standing: dict[str, Finding] = {}
     ripe: set[str] = set()
     for type_, finding in wanted.findings.items():
-        attached = any(
-            getattr(observed, name) != value
-            for name, (with_, value) in wanted.attached.items()
-            if with_ == type_
-        )
-        if memory.renew(type_, _kind(old.get(type_), finding, attached=attached), now):
+        attached = _differs(wanted.attached, type_, observed)
+        counted = _differs(wanted.counts, type_, observed)
+        kind = _kind(old.get(type_), finding, attached=attached, counted=counted)
+        if memory.renew(type_, kind, now):
             ripe.add(type_)
         standing[type_] = finding if type_ in ripe else _finding(old[type_])
     if wanted.summary is not None:
@@ -215,20 +228,28 @@ def _standing(
         if ripe:  # it goes along with its parts
             memory.pending.pop(type_, None)
             ripe.add(type_)
-        elif memory.renew(type_, _kind(old.get(type_), summary, attached=False), now):
+        elif memory.renew(type_, _kind(old.get(type_), summary), now):
             ripe.add(type_)
         standing[type_] = summary if type_ in ripe else _finding(old[type_])
     return standing, ripe
 
 
-def _kind(old: Condition | None, new: Finding, *, attached: bool) -> _Kind | None:
-    """How ``new`` differs; ``attached``: what is written with it differs."""
+def _differs(fields: Mapping[str, tuple[str, object]], type_: str, observed: ObservedT) -> bool:
+    """Whether one of the fields that are written with the condition does."""
+    return any(getattr(observed, name) != value for name, (with_, value) in fields.items() if with_ == type_)
+
+
+def _kind(
+    old: Condition | None, new: Finding, *, attached: bool = False, counted: bool = False
+) -> _Kind | None:
+    """How ``new`` differs; ``attached`` and ``counted``: what is written with it differs."""
     if old is None:
         return _Kind.NOW
-    if new.hold:
-        return None
     same_status = new.status == old.status
     same_state = same_status and new.reason == old.reason
+    counted = counted and same_state
+    if new.hold or counted:
+        return _Kind.COUNTED if counted else None
     newer = new.generation is not None and new.generation > old.observed_generation
     if same_state and new.message == old.message and not attached and not newer:
         return None
@@ -240,8 +261,8 @@ def _kind(old: Condition | None, new: Finding, *, attached: bool) -> _Kind | Non
 
 
 def _is_starting(standing: Mapping[str, Finding]) -> bool:
-    """Whether there is neither success to be told nor a decision against it."""
-    refused = any(each.prompt and each.status == "False" for each in standing.values())
+    """Whether there is neither success to be told nor a decision against it that will stand."""
+    refused = any(each.prompt and not each.awaited and each.status == "False" for each in standing.values())
     return standing[READY].status != "True" and not refused
 
 
@@ -268,10 +289,11 @@ def _written(
         for type_ in types
     ]
     others: list[Condition] = [each for type_, each in old.items() if type_ not in standing]
-    attached = {name: value for name, (type_, value) in wanted.attached.items() if type_ in ripe}
+    with_them = {**wanted.attached, **wanted.counts}
+    attached = {name: value for name, (type_, value) in with_them.items() if type_ in ripe}
     generation = max(wanted.generation, observed.observed_generation)
     changes = {"observed_generation": generation, "conditions": (*ours, *others)}
-    return observed.model_copy(update=changes | dict(wanted.decided) | attached)
+    return observed.model_copy(update=changes | attached)
 
 
 def _condition(type_: str, finding: Finding, old: Condition | None, at: float) -> Condition:

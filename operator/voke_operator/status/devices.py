@@ -65,7 +65,9 @@ def _silent(plant: Plant | None, silent: Sequence[DeviceTrouble]) -> tuple[str, 
         )
     if one.kind == "unreachable":
         others = _others(sum(each.device not in place.devices for each in silent), " on other connections")
-        return f"PLC {place.plc} does not answer: {_why(one)}{others}", _ADVICE["unreachable"]
+        why = _why(one)
+        said = "does not answer" if why == _SILENT else f"does not answer: {why}"
+        return f"PLC {place.plc} {said}{others}", _ADVICE["unreachable"]
     what = (
         "does not answer, though the PLC takes the connection"
         if one.kind == "timeout"
@@ -117,6 +119,8 @@ _WHY: Final = {
     "invalid": "it marks every value as invalid",
 }
 _CONNECT: Final = re.compile(r"^cannot connect to \S+: ")
+_SILENT: Final = "no answer"
+"""In the gateway's words, without how long it waited."""
 
 
 def _why(trouble: DeviceTrouble) -> str:

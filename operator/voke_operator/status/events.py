@@ -18,7 +18,7 @@ import structlog
 
 from voke_api.resources.observed import Condition
 from voke_operator.names import FIELD_MANAGER
-from voke_operator.status.reasons import READY, remedy
+from voke_operator.status.reasons import READY, Reason, remedy
 
 REPEAT_AFTER: Final = 60.0
 """Seconds between two writes of one Event."""
@@ -206,7 +206,7 @@ def transition(
     well = new.status == "True" and not to_do
     if old is None and well:
         return None
-    passing = well or to_do.startswith("Wait")
+    passing = well or to_do.startswith("Wait") or new.reason == Reason.SUSPENDED
     return Occurrence(
         regarding=regarding,
         type="Normal" if passing else "Warning",

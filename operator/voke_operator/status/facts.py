@@ -32,6 +32,8 @@ class Finding:
     """``metadata.generation`` that it speaks of; None: the one that the object's condition has."""
     prompt: bool = False
     """A decision, not an observation that may pass: said at once, even if it is for the worse."""
+    awaited: bool = False
+    """What is missing may come with the next file that is applied: a new object has time for that, as for its start."""
     hold: bool = False
     """Only for an object that has no such condition yet; what it has, stands."""
 
@@ -72,6 +74,8 @@ class BundleFacts:
     """Of the first bundle with this version of the plant; None: none was written yet."""
     plant_generation: int | None = None
     """``metadata.generation`` of the Plant in it; an older one if the newest cannot be used."""
+    newest: int = 0
+    """Of the newest bundle; it may differ from ``generation`` by other plants, or by what it notes of this one."""
     late: bool = False
     """The gateway was given more time than it needs to take it in."""
 

@@ -141,7 +141,7 @@ def pool_status(facts: PoolFacts) -> Wanted:
     return Wanted(
         generation=facts.generation,
         findings={READY: _ready(facts, cloud), CLOUD_REACHABLE: cloud},
-        attached={"shards": (READY, len(facts.shards)), "plants": (READY, facts.plants)},
+        counts={"shards": (READY, len(facts.shards)), "plants": (READY, facts.plants)},
     )
 
 

@@ -296,6 +296,24 @@ async def test_of_several_files_the_first_says_which_context_is_the_current_one(
         kubeconfig_namespace(context="front-9")
 
 
+@pytest.mark.parametrize("content", [None, "", "current-context: [", "kind: Secret\ncurrent-context: one\n"])
+async def test_a_kubeconfig_that_cannot_be_used_is_named_though_nobody_gave_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    given, usual = tmp_path / "given", tmp_path / ".kube" / "config"
+    usual.parent.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for file in (given, usual):
+        if content is not None:
+            file.write_text(content)
+    monkeypatch.setenv("KUBECONFIG", str(given))
+    with pytest.raises(ConfigError, match=rf"^kubeconfig {given} cannot be used: "):
+        await from_kubeconfig()
+    monkeypatch.delenv("KUBECONFIG")
+    with pytest.raises(ConfigError, match=rf"^kubeconfig {usual} cannot be used: "):
+        kubeconfig_namespace()
+
+
 @pytest.mark.parametrize(
     ("cluster", "says"),
     [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+from cryptography import x509
+
 from tests.operator.credentials.world import START, fleet_ca
 from tests.support.plants import PLANT_ID
 from voke_api.resources.observed import CredentialInUse
@@ -69,6 +72,13 @@ def test_the_files_for_voke_hold_no_private_key() -> None:
     assert not any(b"PRIVATE" in content for content in registration.files.values())
     assert registration.facts["certificateNotAfter"] == "2028-01-01T00:00:00Z"
     assert made[material.HMAC_KEY].decode() not in repr(registration)
+
+
+def test_a_serial_number_is_written_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(x509, "random_serial_number", lambda: 0xABC)
+    made = material.new_client_certificate(PLANT_ID, fleet_ca().material, START)
+    registration = describe("roof", PLANT_ID, "MTLS", made, issuer=None, now=START)
+    assert registration.facts["certificateSerial"] == "0abc"
 
 
 def test_the_revocation_list_is_only_given_for_the_ca_that_issued() -> None:

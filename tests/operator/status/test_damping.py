@@ -12,12 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.plants import PLANT_ID
-from tests.support.site_facts import DEVICES, REFUSED, WELL, on_gateway, saying, seen, site
+from tests.support.site_facts import DEVICES, IN_USE, REFUSED, WELL, on_gateway, saying, seen, site
+from voke_api.problems import Problem
 from voke_api.resources.observed import PLANT_CONDITIONS, Condition, CredentialInUse, PlantObserved
 from voke_api.status import SessionStatus
 from voke_operator.status.conditions import plant_status, ready
 from voke_operator.status.damping import INTERVAL, LASTING, REWORDING, STARTING, Damper, Rate
-from voke_operator.status.facts import Cause, CredentialFacts, Finding, PlantFacts, Seen
+from voke_operator.status.facts import (
+    BundleFacts,
+    Cause,
+    CredentialFacts,
+    Finding,
+    PlacementFacts,
+    PlantFacts,
+    Seen,
+)
 from voke_operator.status.reasons import Reason
 
 GOOD = WELL
@@ -138,10 +147,58 @@ def test_a_plant_that_takes_long_to_start_says_so() -> None:
 
 def test_bad_news_of_a_new_plant_do_not_wait() -> None:
     plant = Object()
-    gone = Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")
-    plant.becomes(replace(saying(None, bundle=6), credentials=CredentialFacts(cause=gone)))
+    empty = Cause(Reason.SECRET_INVALID, "Secret brno-keys: it has no tls.key")
+    plant.becomes(replace(saying(None, bundle=6), credentials=CredentialFacts(cause=empty)))
     assert plant.writes == [0.0]
-    assert plant.says("Ready").reason == "SecretMissing"
+    assert plant.says("Ready").reason == "SecretInvalid"
+    other = Object()
+    wrong = Problem(path=("spec", "devices", 0, "points", 1, "scaleFrom"), message="there is no such field")
+    other.becomes(replace(NAMELESS, problems=(wrong, *NAMELESS.problems)))
+    assert other.writes == [0.0]
+
+
+NAMELESS = replace(
+    WELL,
+    problems=(Problem(path=("spec", "devices", 0, "profile"), message="there is no DeviceProfile acme"),),
+    credentials=CredentialFacts(),
+    placement=PlacementFacts(),
+    bundle=BundleFacts(),
+    seen=Seen(),
+)
+"""Applied before the DeviceProfile that it names."""
+POOLLESS = replace(
+    NAMELESS, problems=(Problem(path=("spec", "pool"), message="there is none", value="north"),)
+)
+KEYLESS = replace(
+    NAMELESS,
+    problems=(),
+    credentials=CredentialFacts(cause=Cause(Reason.SECRET_MISSING, "there is no Secret brno-keys")),
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"), [(NAMELESS, "Invalid"), (POOLLESS, "PoolMissing"), (KEYLESS, "SecretMissing")]
+)
+def test_what_a_new_plant_refers_to_may_come_with_the_next_file(before: PlantFacts, reason: str) -> None:
+    plant = Object()
+    plant.becomes(before)
+    plant.passes(STARTING / 2)
+    plant.becomes(GOOD)
+    assert plant.writes == [STARTING / 2]
+    assert plant.says("Ready").reason == "AllWell"
+    forgotten = Object()
+    forgotten.becomes(before)
+    forgotten.passes(60)
+    assert forgotten.writes == [STARTING]
+    assert forgotten.says("Ready").reason == reason
+
+
+def test_what_a_plant_that_ran_refers_to_is_missed_at_once() -> None:
+    plant = settled()
+    began = plant.now
+    plant.becomes(replace(WELL, generation=4, problems=NAMELESS.problems))
+    assert plant.writes == [began]
+    assert plant.says("Ready").reason == "Invalid"
 
 
 def test_what_gets_worse_is_written_after_it_has_lasted() -> None:
@@ -204,6 +261,40 @@ def test_other_words_for_the_same_state_wait_for_a_minute() -> None:
     plant.passes(200)
     assert plant.writes == [first, first + REWORDING]
     assert plant.status.devices == "3/5"
+
+
+def test_what_gets_worse_again_has_to_last_again() -> None:
+    plant = settled()
+    plant.becomes(ONE_SILENT)
+    plant.passes(60)
+    plant.becomes(ALL_SILENT)
+    plant.passes(LASTING - 1)
+    assert len(plant.writes) == 1
+    plant.passes(1)
+    assert len(plant.writes) == 2
+
+
+@pytest.mark.parametrize("ran_before", [True, False])
+def test_a_cause_that_was_mended_does_not_look_as_if_the_gateway_refused_the_plant(
+    *,
+    ran_before: bool,
+) -> None:
+    plant = settled() if ran_before else Object()
+    cause = Cause(Reason.SECRET_NOT_ALLOWED, "Secret voke-broker-ca lacks the label that lets Plants use it")
+    answer = seen(on_gateway(state="Invalid", message=cause.message))
+    noted = replace(WELL, seen=answer, bundle=replace(WELL.bundle, newest=7))
+    newest = BundleFacts(generation=7 if ran_before else 8, plant_generation=3, newest=8)
+    said = set()
+    for facts, seconds in (
+        (replace(noted, credentials=CredentialFacts(cause=cause, in_use=IN_USE)), 60.0),
+        (noted, 0.25),
+        (replace(noted, bundle=newest), 5.0),
+        (replace(WELL, bundle=newest, seen=seen(on_gateway(), bundle=8)), 60.0),
+    ):
+        plant.becomes(facts)
+        plant.passes(seconds)
+        said |= {plant.says("Ready").reason, plant.says("GatewayReady").reason}
+    assert said == {"SecretNotAllowed", "BundlePending", "Running", "AllWell"}
 
 
 def test_a_write_for_one_reason_takes_along_only_what_has_lasted() -> None:

@@ -266,5 +266,11 @@ def test_a_plant_that_is_ready_and_needs_somebody_is_a_warning() -> None:
     assert partly.type == "Warning"
 
 
+def test_what_somebody_asked_for_is_no_warning() -> None:
+    suspended = transition(ready("True", "AllWell"), ready("False", "Suspended"), PLANT)
+    assert suspended is not None
+    assert suspended.type == "Normal"
+
+
 def test_other_words_are_no_event() -> None:
     assert transition(ready("False", "NoDeviceRead", "a"), ready("False", "NoDeviceRead", "b"), PLANT) is None

@@ -16,6 +16,7 @@ from tests.support.plants import PLANT_ID
 from tests.support.site_facts import (
     DEVICES,
     IN_USE,
+    NO_ANSWER,
     REFUSED,
     SILENT,
     WELL,
@@ -516,14 +517,14 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
     "broker unreachable": (
         session(
             "BrokerUnreachable",
-            "no connection to mqtt.voke.lovinka.com:8886: mqtt.voke.lovinka.com:8886 is out of reach (Connection "
-            "refused): check host, port and firewall",
+            "no connection to Voke: mqtt.voke.lovinka.com:8886 is out of reach (Connection refused): check host, port and "
+            "firewall",
         ),
         "False",
         "BrokerUnreachable",
         (
-            "no connection to mqtt.voke.lovinka.com:8886: mqtt.voke.lovinka.com:8886 is out of reach (Connection refused): "
-            "check host, port and firewall"
+            "no connection to Voke: mqtt.voke.lovinka.com:8886 is out of reach (Connection refused): check host, port and "
+            "firewall"
         ),
     ),
     "identity in use": (
@@ -567,6 +568,15 @@ CASES: dict[str, tuple[PlantFacts, str, str, str]] = {
         (
             "PLC plc1 (10.20.3.11:502) does not answer: connection refused; 2 of 5 devices are read. Check its power, its "
             "address and the firewall in between."
+        ),
+    ),
+    "a PLC does not even refuse": (
+        saying(on_gateway(dict.fromkeys(("INV1", "INV2", "BAT1"), NO_ANSWER))),
+        "True",
+        "SomeDevicesNotRead",
+        (
+            "PLC plc1 (10.20.3.11:502) does not answer; 2 of 5 devices are read. Check its power, its address and the "
+            "firewall in between."
         ),
     ),
     "a PLC is silent, and units of another": (

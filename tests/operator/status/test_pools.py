@@ -13,7 +13,7 @@ from voke_api.resources.observed import PlantObserved, PoolObserved
 from voke_api.status import SessionStatus
 from voke_operator.status import causes
 from voke_operator.status.conditions import plant_status
-from voke_operator.status.damping import LASTING, STARTING, Damper, Rate
+from voke_operator.status.damping import COUNTING, INTERVAL, LASTING, STARTING, Damper, Rate
 from voke_operator.status.facts import Cause, ShardFacts, Silence
 from voke_operator.status.pools import Outage, PoolFacts, Sessions, outage, pool_status, sessions
 from voke_operator.status.reasons import Reason
@@ -278,3 +278,55 @@ def test_a_restart_of_the_operator_leaves_a_pool_as_it_is() -> None:
     unasked = replace(POOL, sessions=Sessions(), shards=tuple(replace(each, asked=False) for each in SHARDS))
     assert fresh.judge("north", pool_status(unasked), first.write, now + 5, at=now).write is None
     assert fresh.judge("north", pool_status(DOWN), first.write, now + 5 + LASTING, at=now).write is None
+
+
+NEW = replace(POOL, plants=0, shards=(), sessions=Sessions())
+"""Nobody has named it yet."""
+STARTED = replace(NEW, plants=1, shards=(ShardFacts(gateway="voke-gw-north-0", asked=False),))
+"""It has a Plant, and the gateway for that is about to start."""
+
+
+def said_over_time(*moments: tuple[float, PoolFacts], until: float) -> list[tuple[float, PoolObserved]]:
+    """When a new pool's status is written, and what it is then."""
+    damper, status, written = Damper(Rate(per_second=10, burst=10)), PoolObserved(), []
+    now, due, facts, ahead = 0.0, 0.0, moments[0][1], list(moments)
+    while now <= until:
+        if ahead and ahead[0][0] == now:
+            facts = ahead.pop(0)[1]
+        decision = damper.judge("north", pool_status(facts), status, now, at=now)
+        if decision.write is not None:
+            status = decision.write
+            damper.written("north", now)
+            written.append((now, status))
+        later = [each for each in (decision.due, ahead[0][0] if ahead else None) if each is not None]
+        due = min(later, default=until + 1)
+        assert due >= now
+        now = due
+    return written
+
+
+def test_the_first_plant_of_a_pool_is_counted_while_its_gateway_starts() -> None:
+    created, counted = said_over_time((0.0, NEW), (3.0, STARTED), until=300)
+    assert (created[0], created[1].shards, created[1].plants) == (0.0, 0, 0)
+    at, status = counted
+    assert at <= 3 + COUNTING
+    assert (status.shards, status.plants) == (1, 1)
+    assert status.conditions[0].message == "1 gateway, 1 plant"
+    assert status.conditions[0].last_transition_time == created[1].conditions[0].last_transition_time
+
+
+def test_plants_that_come_one_after_the_other_are_counted_together() -> None:
+    growing = [(1 + 0.125 * each, replace(STARTED, plants=each)) for each in range(1, 401)]
+    written = said_over_time((0.0, NEW), *growing, until=300)
+    assert written[-1][1].plants == 400
+    assert written[-1][0] <= growing[-1][0] + COUNTING
+    assert all(later - before >= COUNTING for (before, _), (later, _) in pairwise(written[1:]))
+    assert len(written) <= 2 + 50 / COUNTING
+
+
+def test_plants_that_are_counted_do_not_bring_forward_what_has_to_last() -> None:
+    cut_off = replace(DOWN, plants=11)
+    written = said_over_time((0.0, POOL), (60.0, DOWN), (61.0, cut_off), until=300)
+    assert [(at, status.plants) for at, status in written] == [(0.0, 10), (60 + LASTING, 11)]
+    better = said_over_time((0.0, NEW), (3.0, STARTED), (5.0, replace(POOL, plants=1)), until=300)
+    assert [at for at, _ in better][-1] <= 5 + INTERVAL
