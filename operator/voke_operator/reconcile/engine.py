@@ -202,9 +202,11 @@ class Engine:
                 log.warning("bundles cannot be read now, to be tried again", error=str(error))
                 await asyncio.sleep(error.retry_after or self._random.uniform(0.5, 2.0))
         self._has_begun = True
-        for resource, kind in ((PLANTS, Kind.PLANT), (POOLS, Kind.POOL)):
-            for metadata in self.objects.all(resource):
-                self.work.add(Key(kind, metadata.namespace, metadata.name))
+        # The oldest first: of Plants with one id that run nowhere, whichever is looked at first gets the place.
+        for metadata in sorted(self.objects.all(PLANTS), key=lambda each: each.created):
+            self.work.add(Key(Kind.PLANT, metadata.namespace, metadata.name))
+        for metadata in self.objects.all(POOLS):
+            self.work.add(Key(Kind.POOL, metadata.namespace, metadata.name))
         for name in self.fleet.plants:
             self.work.add(Key(Kind.PLANT, *name))
         self._unseen = {Key(Kind.PLANT, each.namespace, each.name) for each in self.objects.all(PLANTS)}

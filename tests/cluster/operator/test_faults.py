@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,24 @@ async def test_a_right_that_is_taken_away_is_named_and_work_goes_on_when_it_is_b
         installation.plane.apply(*whole)
         await until_all_is_right(installation, "site")
         assert not unexpected(operator)
+
+
+async def test_of_plants_with_one_id_the_older_is_in_the_right_also_where_nobody_ran_before_the_operator_started(
+    installation: Installation,
+) -> None:
+    def has(reason: str) -> Callable[[Any], bool]:
+        return lambda plant: (
+            reason in {each["reason"] for each in plant.get("status", {}).get("conditions", ())}
+        )
+
+    plant_id, namespace = str(uuid.uuid4()), installation.namespace
+    installation.plane.apply(plant_document("z-older", plant_id, pool="not-yet"), namespace=namespace)
+    await asyncio.sleep(1.1)  # creation is noted in whole seconds
+    installation.plane.apply(plant_document("a-younger", plant_id), namespace=namespace)
+    async with installation.operator():
+        await installation.until("a-younger", has("DuplicatePlantId"))
+        await installation.until("z-older", has("PoolMissing"))
+        assert not (await installation.plant("a-younger"))["status"].get("credentials")
 
 
 async def until_announcements_are(installation: Installation, *, kept: bool) -> None:

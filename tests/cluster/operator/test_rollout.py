@@ -196,6 +196,9 @@ async def test_what_a_pool_no_longer_says_goes_one_by_one_also_from_what_0_1_0_m
 ) -> None:
     said = {"nodeSelector": {"site": "north"}, "tolerations": [{"key": "edge", "operator": "Exists"}]}
 
+    async def all_have_it() -> bool:
+        return all(each.keys() >= said.keys() for each in (await fleet.templates()).values())
+
     async def nothing_is_left() -> bool:
         return not any(each.keys() & said.keys() for each in (await fleet.templates()).values())
 
@@ -207,6 +210,7 @@ async def test_what_a_pool_no_longer_says_goes_one_by_one_also_from_what_0_1_0_m
 
     async with three_gateways(installation, voke) as fleet:
         await fleet.pool(pod={"image": "voke-gateway:1", **said})
+        await fleet.until(all_have_it)
         await fleet.until(lambda: _all_have_pods_of_their_template(fleet))
         await fleet.said("AllWell")
         fleet.restarts.clear()
