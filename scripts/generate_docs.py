@@ -13,7 +13,7 @@ from scripts.docs_of_types import reference
 from voke_api.resources.observed import PLANT_CONDITIONS
 from voke_operator.names import LEASE
 from voke_operator.rbac import WATCHED, Rule, own_namespace
-from voke_operator.status.damping import INTERVAL, LASTING, REWORDING
+from voke_operator.status.damping import COUNTING, INTERVAL, LASTING, REWORDING
 from voke_operator.status.reasons import (
     CLOUD_CONNECTED,
     CLOUD_REACHABLE,
@@ -61,7 +61,8 @@ def conditions() -> str:
         ),
         (
             f"What gets better is written at once, what gets worse after {LASTING:g} seconds; an object is written at "
-            f"most every {INTERVAL:g} seconds, and other words for the same state at most every {REWORDING:g}. While "
+            f"most every {INTERVAL:g} seconds, and other words for the same state at most every {REWORDING:g}; a pool's "
+            f"numbers of gateways and Plants at most every {COUNTING:g}. While "
             "none of a pool's Plants gets through to Voke, the pool says so, and the conditions of its Plants stay as "
             "they were. Live values are in the metrics.\n"
         ),

@@ -94,7 +94,7 @@ class SimulatedVoke:
         self.logins.append((asyncio.get_running_loop().time(), login))
         await asyncio.sleep(2 * self.latency)
         if not self.online:
-            raise ConnectFailedError("connection refused")
+            raise ConnectFailedError(f"{login.host}:{login.port} is out of reach (Connection refused)")
         if self.refusal is not None:
             raise self.refusal
         previous = self.sessions.get(login.client_id)

@@ -44,7 +44,7 @@ class SessionLostError(Exception):
 
 
 class ConnectFailedError(Exception):
-    """No session: name resolution, TCP, TLS or time-out. Trying again may help."""
+    """No session: name resolution, TCP, TLS or time-out, and with which host. Trying again may help."""
 
 
 class CertificateRefusedError(ConnectFailedError):

@@ -77,6 +77,7 @@ async def a_secret_is_not_meant_for_plants(scene: Scene) -> None:
     assert message.startswith("Secret shy lacks the label that lets Plants use it.")
     await scene.obey(message)
     await scene.registered("no-label", hmac_key=HMAC_KEY)
+    assert "PlantRefused" not in await scene.described("no-label"), "its gateway only did as it was told"
 
 
 async def a_secret_holds_what_cannot_be_used(scene: Scene) -> None:
@@ -101,22 +102,35 @@ async def the_pool_is_missing(scene: Scene) -> None:
     await scene.registered("no-pool")
 
 
-async def a_profile_is_missing(scene: Scene) -> None:
+def profile_document(name: str) -> Json:
+    """A meter's register map."""
     point = {"field": "v0", "table": "input", "address": 0, "type": "uint16"}
-    metered = {"externalId": "M1", "type": "METER", "connection": "plc1", "profile": "unknown"}
-    await scene.apply(await scene.plant("no-profile", devices=[metered]))
+    return {
+        "apiVersion": "voke.lovinka.com/v1alpha1",
+        "kind": "DeviceProfile",
+        "metadata": {"name": name},
+        "spec": {"type": "METER", "points": [point]},
+    }
+
+
+def meter_by(profile: str) -> Json:
+    """A meter with that register map."""
+    return {"externalId": "M1", "type": "METER", "connection": "plc1", "profile": profile}
+
+
+async def a_profile_comes_after_the_plant(scene: Scene) -> None:
+    await scene.apply(await scene.plant("ahead", devices=[meter_by("behind")]), profile_document("behind"))
+    await scene.registered("ahead")
+    assert "Warning Invalid" not in await scene.described("ahead")
+
+
+async def a_profile_is_missing(scene: Scene) -> None:
+    await scene.apply(await scene.plant("no-profile", devices=[meter_by("unknown")]))
     message = await scene.said("no-profile", "Invalid")
     assert message.startswith("spec.devices[0].profile: ")
     assert "unknown" in message
     assert message.endswith("The plant does not run until this is mended.")
-    await scene.apply(
-        {
-            "apiVersion": "voke.lovinka.com/v1alpha1",
-            "kind": "DeviceProfile",
-            "metadata": {"name": "unknown"},
-            "spec": {"type": "METER", "points": [point]},
-        }
-    )
+    await scene.apply(profile_document("unknown"))
     await scene.registered("no-profile")
 
 
@@ -632,6 +646,7 @@ STORIES: tuple[Story, ...] = (
     a_secret_is_not_meant_for_plants,
     a_secret_holds_what_cannot_be_used,
     the_pool_is_missing,
+    a_profile_comes_after_the_plant,
     a_profile_is_missing,
     the_newest_version_is_wrong_and_the_last_good_one_runs_on,
     the_name_of_its_secret_is_taken,
