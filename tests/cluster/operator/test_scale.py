@@ -19,8 +19,15 @@ from tests.cluster.installation import Installation, Operator, plant_document
 from voke_operator import names
 from voke_operator.kube.client import Client
 from voke_operator.kube.resources import PLANTS, SECRETS
+from voke_operator.status.damping import COUNTING
 
 BUNDLES = replace(SECRETS, selector=names.POOL_LABEL)
+POOL = {
+    "apiVersion": "voke.lovinka.com/v1alpha1",
+    "kind": "GatewayPool",
+    "metadata": {"name": "default"},
+    "spec": {},
+}
 
 
 async def create(client: Client, namespace: str, numbers: range) -> None:
@@ -88,6 +95,7 @@ async def until_quiet(
 
 async def grown_and_restarted(installation: Installation, count: int, *, within: float) -> tuple[float, int]:
     """Seconds from the first Plant to the last bundle, and the operator's memory then; prints everything."""
+    installation.plane.apply(POOL, namespace=installation.namespace)
     counted(installation)
     async with installation.operator() as operator:
         await operator.until_logged("work begins")
@@ -110,6 +118,9 @@ async def grown_and_restarted(installation: Installation, count: int, *, within:
     assert writes["create", "secrets"] == count + bundles
     windows = took / 0.2 + 1
     assert writes["update", "secrets"] <= 2 * bundles * windows
+    assert writes["patch", "gatewaypools/status"] <= took / COUNTING + 4, (
+        "made, and what becomes of its gateways"
+    )
 
     counted(installation)
     async with installation.operator() as operator:
