@@ -107,7 +107,9 @@ def _fence_at_the_last_moment() -> aiohttp.TraceConfig:
             fence()
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(check)  # in spite of its name it is called before they are written
+    # In spite of their names they are called before anything is written. Headers wait for the body, a turn of the loop later.
+    trace.on_request_headers_sent.append(check)
+    trace.on_request_chunk_sent.append(check)
     return trace
 
 
@@ -418,6 +420,10 @@ def _typed(request: Request) -> Iterator[None]:
     except TimeoutError as error:
         raise errors.UnavailableError(f"{request}: no answer in time") from error
     except (aiohttp.ClientError, OSError, ConfigException) as error:
+        if isinstance(
+            error.__cause__, errors.FencedError
+        ):  # of the body: aiohttp makes it a fault of the connection
+            raise error.__cause__ from None
         raise errors.UnavailableError(f"{request}: {type(error).__name__}: {error}") from error
 
 

@@ -298,6 +298,21 @@ async def test_the_fence_is_asked_when_a_connection_is_there_not_when_one_is_ask
     assert faulty.asked["create", "secrets"] == 0
 
 
+async def test_the_fence_is_asked_once_more_when_the_body_leaves(client: Client, namespace: str) -> None:
+    asked = 0
+
+    def fence() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise errors.FencedError("somebody else leads by now")
+
+    with pytest.raises(errors.FencedError, match="somebody else leads by now"):
+        await client.fenced(fence).create(SECRETS, secret(namespace, "late"))
+    with pytest.raises(errors.NotFoundError):
+        await client.get(SECRETS, namespace, "late")
+
+
 async def test_a_kubeconfig_that_would_not_verify_the_server_is_refused(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
