@@ -204,6 +204,8 @@ async def test_what_a_pool_no_longer_says_goes_one_by_one_also_from_what_0_1_0_m
 
     async def gone_one_by_one() -> None:
         await fleet.until(nothing_is_left)
+        await fleet.until(lambda: _all_have_pods_of_their_template(fleet))
+        await fleet.until(lambda: _all_connected(fleet))
         await fleet.said("AllWell")
         assert fleet.restarts == [(names.gateway("default", n), [True, True]) for n in range(3)]
         await fleet.are_ready()
