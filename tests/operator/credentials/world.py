@@ -198,8 +198,15 @@ class Operator:
         """Read the next object."""
         if self.to_read:
             what, *rest = self.to_read
-            setattr(self, what, getattr(self.server, what))
+            self.see(what)
             self.to_read, self.just_read = tuple(rest), not rest
+
+    def see(self, what: str) -> None:
+        """An object as it is now."""
+        before = self.plant
+        setattr(self, what, getattr(self.server, what))
+        if before is not None and (self.plant is None or self.plant.uid != before.uid):
+            self.fresh = {}  # keys are made for one Plant; another of its name is another piece of work
 
     def read(self) -> None:
         self.to_read = _READS
